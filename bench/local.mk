@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# bench: flowd beside what it can be compared with. Nothing here is built or run except by "make bench".
+# BENCH_FLAGS= is for bench/run: make bench BENCH_FLAGS=--quick
+
+EXTRA_LIBRARIES = libbench.a
+libbench_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+libbench_a_SOURCES = %D%/bench.c %D%/bench.h
+
+bench_programs = \
+	%D%/bench-broker \
+	%D%/bench-flow \
+	%D%/bench-jsonl-echo \
+	%D%/bench-pingpong \
+	%D%/bench-spawn
+
+bench_ldadd = libbench.a libbasic.la
+
+%C%_bench_broker_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_broker_SOURCES = %D%/broker.c
+%C%_bench_broker_LDADD = libbench.a libproto.la libbasic.la -lm
+
+%C%_bench_flow_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_flow_SOURCES = %D%/flow-bench.c
+%C%_bench_flow_LDADD = libbench.a libflow-core.la libproto.la libbasic.la -lm
+
+%C%_bench_jsonl_echo_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_jsonl_echo_SOURCES = %D%/jsonl-echo.c
+%C%_bench_jsonl_echo_LDADD = $(bench_ldadd)
+
+%C%_bench_pingpong_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_pingpong_SOURCES = %D%/pingpong.c
+%C%_bench_pingpong_LDADD = $(bench_ldadd)
+
+%C%_bench_spawn_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_spawn_SOURCES = %D%/spawn.c
+%C%_bench_spawn_LDADD = $(bench_ldadd)
+
+%C%_bench_gearman_CPPFLAGS = $(libbench_a_CPPFLAGS) $(GEARMAN_CFLAGS)
+%C%_bench_gearman_SOURCES = %D%/gearman.c
+%C%_bench_gearman_LDADD = $(bench_ldadd) $(GEARMAN_LIBS)
+
+%C%_bench_redis_CPPFLAGS = $(libbench_a_CPPFLAGS) $(HIREDIS_CFLAGS)
+%C%_bench_redis_SOURCES = %D%/redis.c
+%C%_bench_redis_LDADD = $(bench_ldadd) $(HIREDIS_LIBS)
+
+if HAVE_GEARMAN
+bench_programs += %D%/bench-gearman
+endif
+if HAVE_HIREDIS
+bench_programs += %D%/bench-redis
+endif
+
+EXTRA_PROGRAMS += \
+	%D%/bench-broker \
+	%D%/bench-flow \
+	%D%/bench-gearman \
+	%D%/bench-jsonl-echo \
+	%D%/bench-pingpong \
+	%D%/bench-redis \
+	%D%/bench-spawn
+
+CLEANFILES += libbench.a $(EXTRA_PROGRAMS)
+EXTRA_DIST += %D%/run %D%/jsonl-echo.py
+
+.PHONY: bench bench-programs
+bench-programs: $(bench_programs)
+bench: all bench-programs
+	$(PYTHON3) $(top_srcdir)/%D%/run --build=$(abs_top_builddir) $(BENCH_FLAGS)

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Latency histograms: log-linear buckets, 12 % wide, from 1 µs to days; adding is one increment. */
+
+#include "basic/macro.h"
+
+#define HISTOGRAM_SUB_BITS 3U
+#define HISTOGRAM_BUCKETS (48U << HISTOGRAM_SUB_BITS)
+
+typedef struct Histogram {
+        uint64_t n;
+        uint32_t counts[HISTOGRAM_BUCKETS];
+} Histogram;
+
+static inline unsigned histogram_bucket(uint64_t v) {
+        if (v < (1U << HISTOGRAM_SUB_BITS))
+                return (unsigned) v;
+        unsigned exp = 63U - (unsigned) __builtin_clzll(v);
+        unsigned b = ((exp - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS) + (unsigned) ((v >> (exp - HISTOGRAM_SUB_BITS)) & ((1U << HISTOGRAM_SUB_BITS) - 1));
+        return b < HISTOGRAM_BUCKETS ? b : HISTOGRAM_BUCKETS - 1;
+}
+
+static inline void histogram_add(Histogram *h, uint64_t v) {
+        h->counts[histogram_bucket(v)]++;
+        h->n++;
+}
+
+/* The upper edge of the bucket where the quantile lies; 0 for an empty histogram. */
+static inline uint64_t histogram_quantile(const Histogram *h, double q) {
+        uint64_t want = (uint64_t) (q * (double) h->n), seen = 0;
+
+        if (h->n == 0)
+                return 0;
+        for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++) {
+                seen += h->counts[b];
+                if (seen > want || seen == h->n) {
+                        unsigned exp = b >> HISTOGRAM_SUB_BITS, sub = b & ((1U << HISTOGRAM_SUB_BITS) - 1);
+
+                        if (exp == 0)
+                                return sub;
+                        return (((uint64_t) (1U << HISTOGRAM_SUB_BITS) + sub + 1) << (exp - 1)) - 1;
+                }
+        }
+        return 0;
+}

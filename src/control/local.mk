@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# control: the io.flowd Varlink service.
+
+noinst_LIBRARIES += libcontrol.a
+libcontrol_a_SOURCES = \
+	%D%/auth.c %D%/auth.h \
+	%D%/control.c \
+	%D%/internal.h \
+	%D%/jobs.c \
+	%D%/methods.c \
+	%D%/server.c %D%/server.h
+
+# The interface as a C string, comments included: what org.varlink.service.GetInterfaceDescription answers.
+EXTRA_DIST += %D%/io.flowd.varlink
+BUILT_SOURCES += %D%/io.flowd.varlink.h
+CLEANFILES += %D%/io.flowd.varlink.h
+%D%/io.flowd.varlink.h: %D%/io.flowd.varlink
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && { \
+		echo '/* Generated from io.flowd.varlink. */'; \
+		echo '#define IO_FLOWD_VARLINK \'; \
+		$(SED) -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/        "/' -e 's/$$/\\n" \\/' $<; \
+		echo '        ""'; } >$@.tmp && mv -f $@.tmp $@

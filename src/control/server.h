@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The two sockets that flowd answers on: control (Varlink) and jobs (frames). */
+
+#include "control/auth.h"
+#include "route/route.h"
+
+typedef struct Server Server;
+struct json_object;
+struct StateWriter;
+struct StateReader;
+
+/* What the sockets need of the manager. */
+typedef struct ServerOps {
+        /* The whole of Status(), as a new JSON object. */
+        struct json_object *(*status)(void *userdata);
+        /* Reloads: returns 0 with the names that changed and warnings, -EBADMSG with the errors (arrays of strings, new), or -errno. */
+        int (*reload)(void *userdata, struct json_object **ret_changed, struct json_object **ret_messages);
+        /* Asks for a re-exec at the end of the round. Returns 0 or -errno with a text. */
+        int (*reexec)(void *userdata, char **reterr_text);
+        /* The configuration as text; -ENOENT for an unknown unit. */
+        int (*show_config)(void *userdata, const char *unit, char **ret);
+} ServerOps;
+
+typedef struct ServerLimits {
+        unsigned connections_max;      /* of each socket */
+        unsigned connections_per_user; /* of each socket */
+        unsigned jobs_per_client;
+        uint64_t json_max;
+        uint64_t client_buffer_max;
+} ServerLimits;
+
+#define EVENTS_KEPT 256U /* events that Events() can tell of the past */
+
+typedef struct KeptEvent {
+        uint64_t time_usec;
+        EventKind kind;
+        char *message, *pool, *worker;
+        uint64_t job;
+} KeptEvent;
+
+struct Server {
+        Host *host;
+        JobTable *jobs;
+        Router *router;
+        AuthConfig auth;
+        ServerLimits limits;
+        const ServerOps *ops;
+        void *userdata;
+
+        int control_fd, jobs_fd;
+        sd_event_source *control_source, *jobs_source;
+        List control_clients, job_clients;
+        unsigned n_control, n_jobs;
+        uint64_t refused_told;
+
+        KeptEvent events[EVENTS_KEPT];
+        unsigned n_events, event_at;
+        bool stopping;                 /* no new jobs are taken */
+};
+
+int server_init(Server *s, Host *h, JobTable *t, Router *r, const ServerOps *ops, void *userdata);
+void server_done(Server *s);
+/* Takes over two listening sockets. */
+int server_listen(Server *s, int control_fd, int jobs_fd);
+/* To be called for every event. */
+void server_event(Server *s, EventKind e, const EventFields *f, const char *message);
+/* Answers those who wait for a re-exec. */
+void server_reexeced(Server *s);
+
+int server_serialize(Server *s, struct StateWriter *sw, struct json_object *o);
+int server_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);
+
+/* --- inside the room --- */
+
+/* Checks the connection limits for a peer and tells of a refusal. Returns 0 or -EUSERS. */
+int server_admit(Server *s, const Peer *p, bool control, unsigned n_of_user);
+void control_client_new(Server *s, int fd);
+void job_client_new(Server *s, int fd);
+void control_clients_done(Server *s);
+void job_clients_done(Server *s);
+void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f);
+int control_clients_serialize(Server *s, struct StateWriter *sw, struct json_object *array);
+int control_client_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);
+int job_clients_serialize(Server *s, struct StateWriter *sw, struct json_object *array);
+int job_client_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What flowctl's files share: exit statuses, options, verbs, and the context that a verb runs in. */
+
+#include <json-c/json.h>
+
+#include "basic/macro.h"
+#include "client/varlink-client.h"
+
+/* Scripts depend on these numbers: flowctl(1). */
+enum {
+        STATUS_OK = 0,
+        STATUS_FAILED = 1,
+        STATUS_USAGE = 2,
+        STATUS_NO_DAEMON = 69,     /* sysexits.h: EX_UNAVAILABLE */
+        STATUS_REFUSED = 75,       /* EX_TEMPFAIL */
+        STATUS_NOT_PERMITTED = 77, /* EX_NOPERM */
+        STATUS_TIMEOUT = 124,      /* as timeout(1) */
+        STATUS_SIGNAL = 128,       /* plus the signal's number */
+        STATUS_CANCELLED = 130,
+};
+
+/* Every option, and with it every member of Flowctl.options. The same name means the same in all verbs. */
+typedef enum OptionId {
+        OPTION_HELP,
+        OPTION_VERSION,
+        OPTION_RUNTIME,
+        OPTION_USER,
+        OPTION_SYSTEM,
+        OPTION_JSON,
+        OPTION_NO_LEGEND,
+        OPTION_NO_PAGER,
+        OPTION_QUIET,
+        OPTION_POOL,
+        OPTION_WORKER,
+        OPTION_JOB,
+        OPTION_STATE,
+        OPTION_LIMIT,
+        OPTION_FOLLOW,
+        OPTION_SIGNAL,
+        OPTION_INTERVAL,
+        OPTION_COUNT,
+        OPTION_TIER,
+        OPTION_METHOD,
+        OPTION_SESSION,
+        OPTION_TIMEOUT,
+        OPTION_DEADLINE,
+        OPTION_PRIORITY,
+        OPTION_PAYLOAD,
+        OPTION_PROGRESS,
+        OPTION_FILE,
+        OPTION_LINES,
+        OPTION_NULL,
+        OPTION_EACH,
+        OPTION_FILES,
+        OPTION_FILES_FROM,
+        OPTION_UNORDERED,
+        OPTION_TAG,
+        OPTION_JOBS,
+        _OPTION_MAX,
+} OptionId;
+
+typedef struct Flowctl Flowctl;
+
+typedef struct Verb {
+        const char *name;    /* "pool list" */
+        const char *args;    /* "POOL [N]", "" */
+        int min, max;        /* arguments behind the name; max -1: any number */
+        uint64_t options;    /* a bit for each option that it takes besides the global ones */
+        int (*run)(Flowctl *c, int argc, char **argv); /* returns an exit status, having told why it is not 0 */
+        const char *summary; /* one line */
+        const char *more;    /* further text for --help; may be NULL */
+} Verb;
+
+struct Flowctl {
+        const Verb *verb;
+        char *runtime;
+        const char *options[_OPTION_MAX]; /* NULL: not given; "" for those without an argument */
+        VarlinkClient *client;            /* NULL until control_connect() */
+};
+
+static inline bool option(const Flowctl *c, OptionId id) {
+        return c->options[id] != NULL;
+}
+
+/* main.c */
+/* Prints "flowctl: ..." and a newline to stderr. */
+void error_print(const char *format, ...) _printf_(1, 2);
+/* The same about a misuse; adds where help is. Returns STATUS_USAGE. */
+int usage_error(const Flowctl *c, const char *format, ...) _printf_(2, 3);
+
+/* options.c: what is written on the command line, from the same tables that --help shows */
+/* Parses argv into `c` and *ret_args, *ret_n (the arguments behind the verb). Returns -1 to go on, else an exit status. */
+int options_parse(Flowctl *c, int argc, char **argv, char ***ret_args, int *ret_n);
+/* An option's argument as a number within limits, or as a time span; `*ret` stays where the option was not given. 0, or
+ * STATUS_USAGE, told. */
+int option_number(const Flowctl *c, OptionId id, uint64_t min, uint64_t max, uint64_t *ret);
+int option_usec(const Flowctl *c, OptionId id, uint64_t *ret);
+/* "pool", for messages. */
+const char *option_name(OptionId id);
+
+/* help.c */
+extern const Verb verbs[];
+extern const size_t n_verbs;
+typedef struct Option {
+        const char *name;
+        char letter;     /* 0: none */
+        const char *arg; /* NULL: takes none */
+        const char *help;
+} Option;
+extern const Option options[_OPTION_MAX];
+/* Options that every verb takes. */
+#define OPTIONS_GLOBAL ((1ULL << (OPTION_QUIET + 1)) - 1)
+void help_print(const Verb *verb); /* NULL: all of them */
+/* Of `n` names, the one nearest to `word`, or NULL where none is near. */
+const char *name_nearest(const char *word, const char *const *names, size_t n);
+
+/* control.c: talking to the control socket, in words */
+/* Connects where that was not done yet. Returns 0 or an exit status, told. */
+int control_connect(Flowctl *c);
+/* Tells why the socket of that name could not be reached. Returns an exit status. */
+int control_connect_failed(const Flowctl *c, const char *socket, int error);
+/* Calls io.flowd.METHOD; takes over `parameters`. Returns 0 with the reply (ret_reply may be NULL), or an exit status, told. */
+int control_call(Flowctl *c, const char *method, json_object *parameters, json_object **ret_reply);
+/* The next reply of a stream begun by varlink_client_send(). Returns -1 with a reply, or an exit status: 0 at its end or upon a
+ * signal. */
+int control_next(Flowctl *c, json_object **ret_reply, bool *ret_continues);
+/* Tells of an error reply, or of a failure. Return the exit status. */
+int control_error(const Flowctl *c, const VarlinkError *e);
+int control_failed(const Flowctl *c, int error);
+
+/* The verbs, by family. */
+int verb_status(Flowctl *c, int argc, char **argv);
+int verb_top(Flowctl *c, int argc, char **argv);
+int verb_pool_list(Flowctl *c, int argc, char **argv);
+int verb_pool_show(Flowctl *c, int argc, char **argv);
+int verb_pool_scale(Flowctl *c, int argc, char **argv);
+int verb_pool_drain(Flowctl *c, int argc, char **argv);
+int verb_pool_resume(Flowctl *c, int argc, char **argv);
+int verb_worker_list(Flowctl *c, int argc, char **argv);
+int verb_worker_show(Flowctl *c, int argc, char **argv);
+int verb_worker_kill(Flowctl *c, int argc, char **argv);
+int verb_worker_recycle(Flowctl *c, int argc, char **argv);
+int verb_job_list(Flowctl *c, int argc, char **argv);
+int verb_job_show(Flowctl *c, int argc, char **argv);
+int verb_job_cancel(Flowctl *c, int argc, char **argv);
+int verb_run(Flowctl *c, int argc, char **argv);
+int verb_submit(Flowctl *c, int argc, char **argv);
+int verb_wait(Flowctl *c, int argc, char **argv);
+int verb_events(Flowctl *c, int argc, char **argv);
+int verb_logs(Flowctl *c, int argc, char **argv);
+int verb_config_cat(Flowctl *c, int argc, char **argv);
+int verb_config_check(Flowctl *c, int argc, char **argv);
+int verb_reload(Flowctl *c, int argc, char **argv);
+int verb_reexec(Flowctl *c, int argc, char **argv);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The tables of verbs and options, and the help that is made from them. What is not in these tables is not accepted, and what is
+ * in them must be in the man page and in the completions: a test compares the three.
+ */
+
+#include <stdio.h>
+
+#include "flowctl/flowctl.h"
+
+#define B(x) (1ULL << OPTION_##x)
+#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD))
+#define O_SOURCES (B(FILE) | B(LINES) | B(NULL) | B(EACH) | B(FILES) | B(FILES_FROM) | B(JOBS) | B(PROGRESS))
+
+const Option options[_OPTION_MAX] = {
+        [OPTION_HELP] = { "help", 'h', NULL, "Show this help, or that of the given verb" },
+        [OPTION_VERSION] = { "version", 0, NULL, "Show the version" },
+        [OPTION_RUNTIME] = { "runtime", 0, "DIR", "Ask the instance whose sockets are in DIR" },
+        [OPTION_USER] = { "user", 0, NULL, "Ask the instance of the calling user" },
+        [OPTION_SYSTEM] = { "system", 0, NULL, "Ask the instance of the system" },
+        [OPTION_JSON] = { "json", 'J', NULL, "Print JSON" },
+        [OPTION_NO_LEGEND] = { "no-legend", 0, NULL, "Print tables without headings and totals" },
+        [OPTION_NO_PAGER] = { "no-pager", 0, NULL, "Use no pager (only logs has one, journalctl's)" },
+        [OPTION_QUIET] = { "quiet", 'q', NULL, "Print no notices and no progress" },
+        [OPTION_POOL] = { "pool", 'p', "POOL", "The pool that is meant" },
+        [OPTION_WORKER] = { "worker", 'w', "WORKER", "The worker that is meant, as POOL/SLOT" },
+        [OPTION_JOB] = { "job", 0, "JOB", "The job that is meant" },
+        [OPTION_STATE] = { "state", 0, "STATE", "Only jobs that are queued, running, completed, failed, timeout or cancelled" },
+        [OPTION_LIMIT] = { "limit", 'n', "N", "At most N of them" },
+        [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on as more comes, until interrupted" },
+        [OPTION_SIGNAL] = { "signal", 's', "SIGNAL", "Send that signal, a name or a number, instead of TERM and then KILL" },
+        [OPTION_INTERVAL] = { "interval", 'i', "SPAN", "Time between two snapshots, 1s by default" },
+        [OPTION_COUNT] = { "count", 'c', "N", "End after N snapshots" },
+        [OPTION_TIER] = { "tier", 't', "TIER", "Any pool of that tier: hot, warm, cold" },
+        [OPTION_METHOD] = { "method", 'm', "METHOD", "What the worker is to do, where it can do several things" },
+        [OPTION_SESSION] = { "session", 0, "SESSION", "The session that the job belongs to" },
+        [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Run time of one attempt, in place of the worker type's JobTimeout=" },
+        [OPTION_DEADLINE] = { "deadline", 0, "SPAN", "End the job, run or not, so long from now" },
+        [OPTION_PRIORITY] = { "priority", 0, "N", "Place in the queue: higher goes first, 0 by default" },
+        [OPTION_PAYLOAD] = { "payload", 0, "KIND", "What the payload is: text (default), json, bytes" },
+        [OPTION_PROGRESS] = { "progress", 0, NULL, "Show the job's progress on standard error" },
+        [OPTION_FILE] = { "file", 0, "PATH", "The payload is the content of that file" },
+        [OPTION_LINES] = { "lines", 'l', NULL, "One job for each line of the files, or of standard input" },
+        [OPTION_NULL] = { "null", '0', NULL, "As --lines, but NUL stands between the records, also of the output" },
+        [OPTION_EACH] = { "each", 0, NULL, "One job for each argument" },
+        [OPTION_FILES] = { "files", 0, NULL, "One job for the content of each file" },
+        [OPTION_FILES_FROM] = { "files-from", 0, "LIST",
+                                "The same for the files named in LIST, one a line (-: standard input)" },
+        [OPTION_UNORDERED] = { "unordered", 'u', NULL, "Print results as they come, not in the order of the input" },
+        [OPTION_TAG] = { "tag", 0, NULL, "Begin each result with its line number, argument or file name, and a tab" },
+        [OPTION_JOBS] = { "jobs", 'j', "N", "At most N jobs in flight, 512 by default" },
+};
+
+const Verb verbs[] = {
+        { "status", "", 0, 0, 0, verb_status, "Show how flowd and its pools are", NULL },
+        { "top", "", 0, 0, B(INTERVAL) | B(COUNT), verb_top, "Watch the pools",
+          "On a terminal it fills the screen; keys: q quits; n, r, p, l, u, b sort by name, rate, p99, running, queue and busy;\n"
+          "v turns the order round, space pauses. Elsewhere, and with --json, it prints a snapshot at each interval." },
+        { "run", "[PAYLOAD|-]", 0, -1, O_LIMITS | O_SOURCES | B(UNORDERED) | B(TAG), verb_run,
+          "Run a job, or many, and print the results",
+          "The payload is the argument, or standard input where it is \"-\" or missing. The result goes to standard\n"
+          "output as it is, what the worker logs to standard error. Ctrl-C cancels.\n"
+          "\n"
+          "With --lines, --null, --each, --files or --files-from there are many jobs, and one line for the result\n"
+          "of each, in the order of the input; a job that failed leaves an empty line and a message on standard\n"
+          "error, and the exit status is 1." },
+        { "submit", "[PAYLOAD|-]", 0, -1, O_LIMITS | O_SOURCES, verb_submit, "Submit a job, or many, and print their ids", NULL },
+        { "wait", "JOB...|-", 1, -1, B(UNORDERED) | B(TAG) | B(PROGRESS), verb_wait,
+          "Wait for submitted jobs and print their results",
+          "\"-\" reads the ids from standard input, one a line. Ctrl-C ends the waiting, not the jobs." },
+        { "job list", "", 0, 0, B(POOL) | B(STATE) | B(LIMIT), verb_job_list, "List jobs, the newest first", NULL },
+        { "job show", "JOB...", 1, -1, 0, verb_job_show, "Show all about a job", NULL },
+        { "job cancel", "JOB...", 1, -1, 0, verb_job_cancel, "End a job", NULL },
+        { "pool list", "[POOL...]", 0, -1, 0, verb_pool_list, "List pools", NULL },
+        { "pool show", "POOL...", 1, -1, 0, verb_pool_show, "Show all about a pool", NULL },
+        { "pool scale", "POOL N", 2, 2, 0, verb_pool_scale, "Set how many workers a pool has, within its Min= and Max=", NULL },
+        { "pool drain", "POOL...", 1, -1, 0, verb_pool_drain,
+          "Start no more jobs in a pool; those running end, others wait", NULL },
+        { "pool resume", "POOL...", 1, -1, 0, verb_pool_resume, "End that", NULL },
+        { "worker list", "[POOL]", 0, 1, B(POOL), verb_worker_list, "List workers", NULL },
+        { "worker show", "WORKER...", 1, -1, 0, verb_worker_show,
+          "Show all about a worker, with the end of its standard error", NULL },
+        { "worker kill", "WORKER...", 1, -1, B(SIGNAL), verb_worker_kill, "Kill a worker; its jobs are tried again", NULL },
+        { "worker recycle", "WORKER...", 1, -1, 0, verb_worker_recycle, "Replace a worker as soon as it is idle", NULL },
+        { "events", "", 0, 0, B(POOL) | B(LIMIT) | B(FOLLOW), verb_events, "Show what happened last, or happens", NULL },
+        { "logs", "", 0, 0, B(POOL) | B(WORKER) | B(JOB) | B(LIMIT) | B(FOLLOW), verb_logs,
+          "Show the journal of flowd and its workers", NULL },
+        { "config cat", "[UNIT]", 0, 1, 0, verb_config_cat, "Show the configuration in force, and where each value is from",
+          "UNIT is flowd.conf, NAME.worker or NAME.pool." },
+        { "config check", "[DIR]", 0, 1, 0, verb_config_check, "Check the configuration files, or those in DIR", NULL },
+        { "reload", "", 0, 0, 0, verb_reload, "Read the configuration again; wait for the verdict", NULL },
+        { "reexec", "", 0, 0, 0, verb_reexec, "Execute flowd's program anew, keeping workers, jobs and connections", NULL },
+};
+const size_t n_verbs = ELEMENTSOF(verbs);
+
+#define HELP_COLUMN 30
+
+static void print_option(OptionId id) {
+        const Option *o = options + id;
+        char text[80];
+        int n = snprintf(text, sizeof(text), "  %c%c --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->name,
+                         o->arg ? "=" : "", strempty(o->arg));
+
+        if (n >= HELP_COLUMN)
+                printf("%s\n%*s%s\n", text, HELP_COLUMN, "", o->help);
+        else
+                printf("%-*s%s\n", HELP_COLUMN, text, o->help);
+}
+
+static void print_options(const char *title, uint64_t set) {
+        printf("\n%s:\n", title);
+        for (unsigned i = 0; i < _OPTION_MAX; i++)
+                if (set & 1ULL << i)
+                        print_option(i);
+}
+
+static void help_print_all(void) {
+        const uint64_t jobs = O_LIMITS | O_SOURCES | B(UNORDERED) | B(TAG);
+
+        printf("flowctl [OPTIONS...] VERB ...\n"
+               "\n"
+               "Give jobs to flowd, see what its worker pools do, and operate them.\n"
+               "\n"
+               "Verbs:\n");
+        for (size_t i = 0; i < n_verbs; i++) {
+                char text[80];
+
+                snprintf(text, sizeof(text), "  %s %s", verbs[i].name, verbs[i].args);
+                printf("%-*s%s\n", HELP_COLUMN, text, verbs[i].summary);
+        }
+        print_options("Options", OPTIONS_GLOBAL);
+        print_options("Options of run, submit and wait", jobs);
+        print_options("Options of other verbs", ~(jobs | OPTIONS_GLOBAL));
+        printf("\nExit status: 0 done, 1 failed, 2 misused, 69 no flowd, 75 refused, 77 not permitted, 124 timeout,\n"
+               "130 cancelled. "
+               "See flowctl(1), and 'flowctl VERB --help'.\n");
+}
+
+void help_print(const Verb *verb) {
+        if (!verb) {
+                help_print_all();
+                return;
+        }
+        printf("flowctl [OPTIONS...] %s %s\n\n%s.\n", verb->name, verb->args, verb->summary);
+        if (verb->more)
+                printf("\n%s\n", verb->more);
+        if (verb->options)
+                print_options("Options", verb->options);
+        print_options("Options of all verbs", OPTIONS_GLOBAL);
+        printf("\nSee flowctl(1).\n");
+}
+
+/* Levenshtein's distance, with a row of memory. Words are short: what is longer than the row is far from everything. */
+static size_t name_distance(const char *a, const char *b) {
+        size_t row[64], n = strlen(b);
+
+        if (n >= ELEMENTSOF(row))
+                return SIZE_MAX;
+        for (size_t j = 0; j <= n; j++)
+                row[j] = j;
+        for (size_t i = 0; a[i]; i++) {
+                size_t diagonal = row[0];
+
+                row[0] = i + 1;
+                for (size_t j = 0; j < n; j++) {
+                        size_t replace = diagonal + (a[i] != b[j]);
+
+                        diagonal = row[j + 1];
+                        row[j + 1] = MIN(replace, MIN(row[j], row[j + 1]) + 1);
+                }
+        }
+        return row[n];
+}
+
+const char *name_nearest(const char *word, const char *const *names, size_t n) {
+        const char *best = NULL;
+        size_t best_distance = strlen(word) / 3 + 2; /* nearer than this, or nothing is suggested */
+
+        for (size_t i = 0; i < n; i++) {
+                size_t d = name_distance(word, names[i]);
+
+                if (strlen(word) >= 3 && strncmp(names[i], word, strlen(word)) == 0)
+                        d = MIN(d, (size_t) 1);
+                if (d < best_distance) {
+                        best_distance = d;
+                        best = names[i];
+                }
+        }
+        return best;
+}

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# flowctl: one file per family of verbs.
+
+bin_PROGRAMS += flowctl
+flowctl_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
+flowctl_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)
+flowctl_SOURCES = \
+	%D%/batch.c %D%/batch.h \
+	%D%/config.c \
+	%D%/control.c \
+	%D%/events.c \
+	%D%/flowctl.h \
+	%D%/help.c \
+	%D%/job.c \
+	%D%/main.c \
+	%D%/options.c \
+	%D%/outcome.c \
+	%D%/pool.c %D%/pool-table.h \
+	%D%/progress.c %D%/progress.h \
+	%D%/run.c \
+	%D%/source.c %D%/source.h \
+	%D%/status.c \
+	%D%/term.c %D%/term.h \
+	%D%/top.c \
+	%D%/worker.c

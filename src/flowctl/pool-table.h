@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Pools as a table: for status and pool list. */
+
+#include <json-c/json.h>
+
+#include "flowctl/flowctl.h"
+
+/* Prints an array of pools; `what` as in table_print(). */
+void pool_table_print(const Flowctl *c, json_object *pools, const char *what);
+/* Says of those that are not well why. */
+void pool_reasons_print(json_object *pools, bool colours);

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* pool list, show, scale, drain, resume. */
+
+#include <inttypes.h>
+
+#include "basic/str.h"
+#include "flowctl/pool-table.h"
+#include "flowctl/term.h"
+
+void pool_table_print(const Flowctl *c, json_object *pools, const char *what) {
+        static const TableColumn columns[] = {
+                { "POOL", 0.2, SCOLS_FL_TRUNC },    { "TIER", 4, 0 },
+                { "STATE", 8, 0 },                  { "WORKERS", 7, SCOLS_FL_RIGHT },
+                { "BUSY", 4, SCOLS_FL_RIGHT },      { "QUEUED", 6, SCOLS_FL_RIGHT },
+                { "COMPLETED", 5, SCOLS_FL_RIGHT }, { "FAILED", 6, SCOLS_FL_RIGHT },
+                { "P50", 6, SCOLS_FL_RIGHT },       { "P99", 6, SCOLS_FL_RIGHT },
+                { "TYPE", 0.1, SCOLS_FL_TRUNC },
+        };
+        _cleanup_(table_done) Table t;
+        char buf[NUMBER_SIZE];
+
+        table_init(&t, c, columns, ELEMENTSOF(columns));
+        for (size_t i = 0; i < json_length(pools); i++) {
+                json_object *p = json_object_array_get_idx(pools, i);
+                const char *state = strna(json_text(p, "state"));
+                uint64_t failed = (uint64_t) (json_int(p, "failed") + json_int(p, "timeout"));
+
+                table_row(&t);
+                table_cell(&t, COLOUR_BOLD, json_text(p, "name"));
+                table_cell(&t, COLOUR_NORMAL, json_text(p, "tier"));
+                table_cell(&t, state_colour(state), state);
+                snprintf(buf, sizeof(buf), "%" PRId64 "/%" PRId64, json_int(p, "workers"), json_int(p, "max"));
+                table_cell(&t, COLOUR_NORMAL, buf);
+                table_cell_count(&t, (uint64_t) json_int(p, "running"));
+                table_cell_count(&t, (uint64_t) json_int(p, "queued"));
+                table_cell_count(&t, (uint64_t) json_int(p, "completed"));
+                table_cell(&t, failed > 0 ? COLOUR_YELLOW : COLOUR_NORMAL, format_count(buf, failed));
+                table_cell(&t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p50_usec")));
+                table_cell(&t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p99_usec")));
+                table_cell(&t, COLOUR_DIM, json_text(p, "worker_type"));
+        }
+        table_print(&t, c, what);
+}
+
+void pool_reasons_print(json_object *pools, bool colours) {
+        bool first = true;
+
+        for (size_t i = 0; i < json_length(pools); i++) {
+                json_object *p = json_object_array_get_idx(pools, i);
+                const char *reason = json_text(p, "reason");
+
+                if (!reason || !*reason)
+                        continue;
+                printf("%s%s%s%s: %s\n", first ? "\n" : "", colour(colours, state_colour(json_text(p, "state"))),
+                       strna(json_text(p, "name")), colour(colours, COLOUR_NORMAL), reason);
+                first = false;
+        }
+}
+
+/* Asks for the named pools, or for all of them; the reply is one object with all of them. */
+static int pools_get(Flowctl *c, int argc, char **argv, json_object **ret) {
+        _cleanup_json_ json_object *all = NULL;
+        int r;
+
+        if (argc == 0)
+                return control_call(c, "ListPools", NULL, ret);
+        for (int i = 0; i < argc; i++) {
+                _cleanup_json_ json_object *one = NULL;
+                json_object *parameters = json_object_new_object();
+
+                json_object_object_add(parameters, "name", json_object_new_string(argv[i]));
+                r = control_call(c, "ListPools", parameters, &one);
+                if (r > 0)
+                        return r;
+                if (json_length(json_member(one, "pools")) == 0) {
+                        error_print("there is no pool '%s'; 'flowctl pool list' lists them.", argv[i]);
+                        return STATUS_FAILED;
+                }
+                if (!all)
+                        all = TAKE_PTR(one);
+                else
+                        json_object_array_add(json_member(all, "pools"),
+                                              json_object_get(json_object_array_get_idx(json_member(one, "pools"), 0)));
+        }
+        *ret = TAKE_PTR(all);
+        return 0;
+}
+
+int verb_pool_list(Flowctl *c, int argc, char **argv) {
+        _cleanup_json_ json_object *reply = NULL;
+        int r;
+
+        r = pools_get(c, argc, argv, &reply);
+        if (r > 0)
+                return r;
+        if (option(c, OPTION_JSON))
+                return json_print(reply, true);
+        pool_table_print(c, json_member(reply, "pools"), "pools");
+        return STATUS_OK;
+}
+
+static void pool_print(json_object *p, bool colours) {
+        const char *state = strna(json_text(p, "state")), *reason = json_text(p, "reason");
+        char a[NUMBER_SIZE], b[NUMBER_SIZE];
+
+        printf("%s%s%s %s%s%s - %s workers of type %s (%s)\n", colour(colours, state_colour(state)), utf8_wanted() ? "●" : "*",
+               colour(colours, COLOUR_NORMAL), colour(colours, COLOUR_BOLD), strna(json_text(p, "name")),
+               colour(colours, COLOUR_NORMAL), strna(json_text(p, "tier")), strna(json_text(p, "worker_type")),
+               strna(json_text(p, "protocol")));
+        field_begin(colours, "State");
+        printf("%s%s%s%s%s%s\n", colour(colours, state_colour(state)), state, colour(colours, COLOUR_NORMAL),
+               reason && *reason ? " (" : "", strempty(reason), reason && *reason ? ")" : "");
+        field_print(colours, "Workers",
+                    "%" PRId64 " of at most %" PRId64 " (Min=%" PRId64 ", wanted %" PRId64 "); %" PRId64 " ready, %" PRId64
+                    " busy",
+                    json_int(p, "workers"), json_int(p, "max"), json_int(p, "min"), json_int(p, "target"), json_int(p, "ready"),
+                    json_int(p, "busy"));
+        field_print(colours, "Started", "%" PRId64 " workers so far, %" PRId64 " crashes", json_int(p, "spawned"),
+                    json_int(p, "crashes"));
+        field_print(colours, "Running", "%" PRId64 " jobs in %" PRId64 " slots", json_int(p, "running"), json_int(p, "slots"));
+        field_print(colours, "Queued", "%" PRId64 " jobs of at most %" PRId64 ", %s", json_int(p, "queued"),
+                    json_int(p, "queue_max"), format_bytes(a, (uint64_t) json_int(p, "queued_bytes")));
+        field_print(colours, "Ended",
+                    "%" PRId64 " completed, %" PRId64 " failed, %" PRId64 " timeout, %" PRId64 " cancelled; %" PRId64 " refused",
+                    json_int(p, "completed"), json_int(p, "failed"), json_int(p, "timeout"), json_int(p, "cancelled"),
+                    json_int(p, "refused"));
+        field_print(colours, "Latency", "p50 %s, p99 %s", format_span(a, (uint64_t) json_int(p, "latency_p50_usec")),
+                    format_span(b, (uint64_t) json_int(p, "latency_p99_usec")));
+        field_print(colours, "Run time", "p50 %s, p99 %s", format_span(a, (uint64_t) json_int(p, "run_p50_usec")),
+                    format_span(b, (uint64_t) json_int(p, "run_p99_usec")));
+}
+
+int verb_pool_show(Flowctl *c, int argc, char **argv) {
+        _cleanup_json_ json_object *reply = NULL;
+        json_object *pools;
+        int r;
+
+        r = pools_get(c, argc, argv, &reply);
+        if (r > 0)
+                return r;
+        if (option(c, OPTION_JSON))
+                return json_print(reply, true);
+        pools = json_member(reply, "pools");
+        for (size_t i = 0; i < json_length(pools); i++) {
+                if (i > 0)
+                        putchar('\n');
+                pool_print(json_object_array_get_idx(pools, i), colours_wanted(stdout));
+        }
+        return STATUS_OK;
+}
+
+int verb_pool_scale(Flowctl *c, int argc _unused_, char **argv) {
+        _cleanup_json_ json_object *reply = NULL;
+        json_object *parameters;
+        uint64_t n;
+        int r;
+
+        if (u64_parse(argv[1], 0, INT32_MAX, &n) < 0)
+                return usage_error(c, "'%s' is no number of workers", argv[1]);
+        parameters = json_object_new_object();
+        json_object_object_add(parameters, "pool", json_object_new_string(argv[0]));
+        json_object_object_add(parameters, "target", json_object_new_int64((int64_t) n));
+        r = control_call(c, "ScalePool", parameters, &reply);
+        if (r > 0)
+                return r;
+        if (option(c, OPTION_JSON))
+                return json_print(reply, true);
+        if (!option(c, OPTION_QUIET))
+                printf("Pool %s: %" PRId64 " workers wanted.\n", argv[0], json_int(reply, "target"));
+        return STATUS_OK;
+}
+
+/* Calls `method` for each argument as its parameter `key`; the first refusal ends it. */
+static int pools_each(Flowctl *c, const char *method, int argc, char **argv, const char *done) {
+        for (int i = 0; i < argc; i++) {
+                _cleanup_json_ json_object *reply = NULL;
+                json_object *parameters = json_object_new_object();
+
+                json_object_object_add(parameters, "pool", json_object_new_string(argv[i]));
+                int r = control_call(c, method, parameters, &reply);
+                if (r > 0)
+                        return r;
+                if (option(c, OPTION_JSON))
+                        json_print(reply, false);
+                else if (!option(c, OPTION_QUIET))
+                        printf("Pool %s: %s\n", argv[i], done);
+        }
+        return STATUS_OK;
+}
+
+int verb_pool_drain(Flowctl *c, int argc, char **argv) {
+        return pools_each(c, "DrainPool", argc, argv, "starts no more jobs; 'flowctl pool resume' ends that.");
+}
+
+int verb_pool_resume(Flowctl *c, int argc, char **argv) {
+        return pools_each(c, "ResumePool", argc, argv, "starts jobs again.");
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What can only be said once a file and its drop-ins were read: defaults that follow from other values, users and groups, and
+ * values that contradict each other. Users are looked up here and not when a worker is started, because the lookup can ask the
+ * network and a start must not wait; a user that was changed meanwhile counts from the next reload.
+ */
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "flowd/config-internal.h"
+
+#define ACCOUNT_BUFFER_MAX (1U << 20) /* bytes of one entry of the user or group database */
+#define KNOWN_TYPES_TOLD 20U          /* names in a message */
+
+#define loader_error(l, key, ...) config_loader_message((l), true, (key), __VA_ARGS__)
+#define loader_warning(l, key, ...) config_loader_message((l), false, (key), __VA_ARGS__)
+
+/* Finds a user by name or number. `buffer` holds the strings and is the caller's. Returns 0, -ESRCH, -EIO, -ENOMEM. */
+static int user_find(const char *name, struct passwd *ret, char **buffer) {
+        struct passwd *found = NULL;
+        uint64_t number;
+
+        for (size_t size = 4096; size <= ACCOUNT_BUFFER_MAX; size *= 4) {
+                char *bigger = realloc(*buffer, size);
+                if (!bigger)
+                        return -ENOMEM;
+                *buffer = bigger;
+                int e = u64_parse(name, 0, UINT32_MAX - 1, &number) == 0
+                                ? getpwuid_r((uid_t) number, ret, bigger, size, &found)
+                                : getpwnam_r(name, ret, bigger, size, &found);
+                if (found)
+                        return 0;
+                if (e == EINTR)
+                        continue;
+                if (e != ERANGE)
+                        return e == 0 || e == ENOENT || e == ESRCH ? -ESRCH : -EIO;
+        }
+        return -EIO;
+}
+
+/* As above; a number needs no entry. */
+static int group_find(const char *name, gid_t *ret) {
+        _cleanup_free_ char *buffer = NULL;
+        struct group g, *found = NULL;
+        uint64_t number;
+
+        if (u64_parse(name, 0, UINT32_MAX - 1, &number) == 0) {
+                *ret = (gid_t) number;
+                return 0;
+        }
+        for (size_t size = 4096; size <= ACCOUNT_BUFFER_MAX; size *= 4) {
+                char *bigger = realloc(buffer, size);
+                if (!bigger)
+                        return -ENOMEM;
+                buffer = bigger;
+                int e = getgrnam_r(name, &g, buffer, size, &found);
+                if (found) {
+                        *ret = g.gr_gid;
+                        return 0;
+                }
+                if (e != ERANGE && e != EINTR)
+                        return e == 0 || e == ENOENT || e == ESRCH ? -ESRCH : -EIO;
+        }
+        return -EIO;
+}
+
+int config_check_flowd(ConfigLoader *l) {
+        Config *c = l->config;
+        const struct {
+                const char *key, *name;
+                gid_t *gid;
+        } groups[] = {
+                { "ObserveGroup", c->observe_group, &c->observe_gid },
+                { "SubmitGroup", c->submit_group, &c->submit_gid },
+                { "AdminGroup", c->admin_group, &c->admin_gid },
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(groups); i++) {
+                r = group_find(groups[i].name, groups[i].gid);
+                if (r == -ENOMEM)
+                        return r;
+                /* the default groups may be missing, as before systemd-sysusers ran; only root is served then */
+                const ConfigSource *s = config_loader_find(l, groups[i].key);
+                if (r < 0 && s) {
+                        r = loader_warning(l, groups[i].key,
+                                           "%s=%s: no such group; nobody has its rights until it is made and flowd reloaded",
+                                           groups[i].key, groups[i].name);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        if (c->connections_per_user > c->connections_max && config_loader_find(l, "ConnectionsPerUser"))
+                return loader_warning(l, "ConnectionsPerUser", "ConnectionsPerUser=%u: is above ConnectionsMax=%u, which counts",
+                                      c->connections_per_user, c->connections_max);
+        return 0;
+}
+
+static int groups_find(const struct passwd *pw, gid_t **ret, size_t *ret_n) {
+        _cleanup_free_ gid_t *groups = NULL;
+        int n = 64;
+
+        for (;;) {
+                gid_t *bigger = realloc(groups, (size_t) n * sizeof(gid_t));
+                int had = n;
+
+                if (!bigger)
+                        return -ENOMEM;
+                groups = bigger;
+                if (getgrouplist(pw->pw_name, pw->pw_gid, groups, &n) >= 0)
+                        break;
+                if (n <= had)
+                        n = had * 2;
+                if (n > CONFIG_GROUPS_MAX)
+                        return -E2BIG;
+        }
+        *ret = TAKE_PTR(groups);
+        *ret_n = (size_t) n;
+        return 0;
+}
+
+static int identity_take(ConfigLoader *l, WorkerType *t, const struct passwd *pw) {
+        _cleanup_free_ char *user = strdup(pw->pw_name), *home = strdup(strempty(pw->pw_dir));
+        int r;
+
+        if (!user || !home)
+                return -ENOMEM;
+        r = groups_find(pw, &t->groups, &t->n_groups);
+        if (r == -E2BIG)
+                return loader_error(l, "User", "User=%s: is in more than %d groups", pw->pw_name, CONFIG_GROUPS_MAX);
+        if (r < 0)
+                return r;
+        free(t->user);
+        t->user = TAKE_PTR(user);
+        t->home = TAKE_PTR(home);
+        t->uid = pw->pw_uid;
+        t->gid = pw->pw_gid;
+        return 0;
+}
+
+/* Turns User= or the instance's default into ids. */
+static int check_identity(ConfigLoader *l, WorkerType *t) {
+        _cleanup_free_ char *buffer = NULL;
+        const char *name = t->user, *fallback = l->config->default_user;
+        struct passwd pw;
+        int r;
+
+        if (!name && (l->paths->mode != RUN_SYSTEM || geteuid() != 0))
+                return 0;
+        r = user_find(name ? name : fallback, &pw, &buffer);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 && name)
+                return loader_error(l, "User",
+                                    r == -ESRCH ? "User=%s: no such user; the name or number of a user of this host is allowed"
+                                                : "User=%s: the user database could not be read",
+                                    name);
+        if (r < 0) {
+                if (l->default_user_told)
+                        return 0;
+                l->default_user_told = true;
+                return loader_error(l, NULL,
+                                    "the user %s that workers run as does not exist; run systemd-sysusers to make it, or name "
+                                    "another with User= here or DefaultUser= in flowd.conf",
+                                    fallback);
+        }
+        if (geteuid() != 0) {
+                if (pw.pw_uid != geteuid())
+                        return loader_error(l, "User",
+                                            "User=%s: only root can run workers as another user; leave User= out, or start "
+                                            "flowd as root",
+                                            name);
+                free(t->user); /* the same user: nothing to change */
+                t->user = NULL;
+                return 0;
+        }
+        return identity_take(l, t, &pw);
+}
+
+static int check_exec(ConfigLoader *l, const WorkerType *t) {
+        const ConfigSource *s = config_loader_find(l, "Exec");
+        struct stat st;
+
+        if (!t->exec)
+                return config_loader_refused(l, "Exec") ? 0 :
+                        loader_error(l, NULL, "Exec= is missing; a command is expected, with its whole path");
+        if (stat(t->exec[0], &st) < 0)
+                return loader_error(l, "Exec", "Exec=%.300s: %s: %s", s->value, t->exec[0],
+                                    errno == ENOENT ? "no such file; the whole path of a program is expected" : strerror(errno));
+        if (!S_ISREG(st.st_mode))
+                return loader_error(l, "Exec", "Exec=%.300s: %s: is not a file; the whole path of a program is expected",
+                                    s->value, t->exec[0]);
+        if (access(t->exec[0], X_OK) < 0)
+                return loader_error(l, "Exec", "Exec=%.300s: %s: is not executable; chmod +x it, or put its interpreter first",
+                                    s->value, t->exec[0]);
+        return 0;
+}
+
+static int check_directory(ConfigLoader *l, WorkerType *t) {
+        struct stat st;
+
+        if (!t->working_directory) {
+                t->working_directory = strdup(geteuid() == 0 ? "/" : l->paths->runtime);
+                return t->working_directory ? 0 : -ENOMEM;
+        }
+        if (!config_loader_find(l, "WorkingDirectory") || (stat(t->working_directory, &st) == 0 && S_ISDIR(st.st_mode)))
+                return 0;
+        return loader_error(l, "WorkingDirectory", "WorkingDirectory=%s: no such directory", t->working_directory);
+}
+
+/* A hard limit above one's own needs CAP_SYS_RESOURCE, or no worker of the type will start. Only a warning: --check-config may
+ * run with other limits than the service. */
+static int check_limits(ConfigLoader *l, const WorkerType *t) {
+        int r = 0;
+
+        if (geteuid() == 0 && prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) > 0)
+                return 0;
+        for (size_t i = l->unit_start; r == 0 && i < l->config->n_sources; i++) {
+                const ConfigSource *s = l->config->sources + i;
+                int resource = config_key_limit(s->key);
+                struct rlimit own;
+
+                if (resource < 0 || s->refused || getrlimit((__rlimit_resource_t) resource, &own) < 0 ||
+                    t->limit[resource].rlim_max <= own.rlim_max)
+                        continue;
+                r = config_warning(l->config, s->file, s->line, "%s=%s: is above the hard limit of flowd itself, %llu, and "
+                                   "workers will not start; raise %s= in the unit that runs flowd", s->key, s->value,
+                                   (unsigned long long) own.rlim_max, s->key);
+        }
+        return r;
+}
+
+int config_check_worker(ConfigLoader *l, WorkerType *t) {
+        const char *protocol = protocol_to_string(t->protocol);
+        int r = check_exec(l, t);
+
+        if (r == 0)
+                r = check_limits(l, t);
+
+        if (r == 0)
+                r = check_identity(l, t);
+        if (r == 0)
+                r = check_directory(l, t);
+        if (r == 0 && t->slots > 1 && t->protocol == PROTOCOL_EXEC)
+                r = loader_error(l, "Slots",
+                                 "Slots=%u: an exec worker has one job; Slots=1 is allowed, or Protocol=frame or jsonl",
+                                 t->slots);
+        if (r == 0 && t->ready_explicit && t->protocol != PROTOCOL_JSONL)
+                r = loader_error(l, "Ready", "Ready=explicit: needs Protocol=jsonl, this is Protocol=%s%s", protocol,
+                                 t->protocol == PROTOCOL_FRAME ? ", where a worker's HELLO says that it is ready" : "");
+        if (r == 0 && t->heartbeat_usec > 0 && t->protocol != PROTOCOL_FRAME)
+                r = loader_error(l, "HeartbeatInterval", "HeartbeatInterval=%s: needs Protocol=frame, this is Protocol=%s",
+                                 config_loader_find(l, "HeartbeatInterval")->value, protocol);
+        if (r == 0 && t->protocol != PROTOCOL_EXEC && config_loader_find(l, "Output"))
+                r = loader_warning(l, "Output",
+                                   "Output=%s: has no effect with Protocol=%s, whose results say what they are; ignored",
+                                   output_kind_to_string(t->output), protocol);
+        return r;
+}
+
+static int unknown_type(ConfigLoader *l, const char *name) {
+        const Config *c = l->config;
+        _cleanup_free_ char *known = NULL;
+        size_t size = 0;
+        FILE *f;
+        int r;
+
+        if (c->n_types == 0)
+                return loader_error(l, "Worker", "Worker=%s: no such worker type; there is none yet: write workers/%s.worker",
+                                    name, name);
+        f = open_memstream(&known, &size);
+        if (!f)
+                return -ENOMEM;
+        for (size_t i = 0; i < c->n_types && i < KNOWN_TYPES_TOLD; i++)
+                fprintf(f, "%s%s", i > 0 ? ", " : "", c->types[i]->name);
+        if (c->n_types > KNOWN_TYPES_TOLD)
+                fprintf(f, " and %zu more", c->n_types - KNOWN_TYPES_TOLD);
+        r = fclose(f) == 0 ? 0 : -ENOMEM;
+        if (r < 0)
+                return r;
+        return loader_error(l, "Worker", "Worker=%s: no such worker type; known are %s", name, known);
+}
+
+static int check_type(ConfigLoader *l, PoolConfig *p) {
+        const ConfigSource *s = config_loader_find(l, "Worker");
+
+        if (!s)
+                return config_loader_refused(l, "Worker") ? 0 :
+                        loader_error(l, NULL, "Worker= is missing; the name of a worker type is expected");
+        p->type = config_find_type(l->config, s->value);
+        if (!p->type)
+                return unknown_type(l, s->value);
+        worker_type_ref(p->type);
+        return 0;
+}
+
+int config_check_pool(ConfigLoader *l, PoolConfig *p) {
+        bool min_set = config_loader_find(l, "Min"), max_set = config_loader_find(l, "Max");
+        int r = check_type(l, p);
+
+        if (!min_set)
+                p->min = p->tier == TIER_HOT ? 1 : 0;
+        if (!max_set)
+                p->max = pool_default_max(p->min);
+        if (r == 0 && p->tier == TIER_COLD && p->min > 0) {
+                r = loader_error(l, "Min", "Min=%u: a cold pool starts its workers per job; Min=0 is allowed, or Tier=warm",
+                                 p->min);
+                p->min = 0;
+        }
+        if (r == 0 && p->tier == TIER_HOT && p->min == 0)
+                r = loader_warning(l, "Min", "Min=0: a hot pool without a resident worker is a warm one; Tier=warm would say so");
+        if (r == 0 && p->min > p->max)
+                r = loader_error(l, min_set ? "Min" : "Max", "Min=%u: is above Max=%u", p->min, p->max);
+        if (r == 0 && p->restart_usec > p->restart_max_usec) {
+                const char *key = config_loader_find(l, "RestartDelay") ? "RestartDelay" : "RestartDelayMax";
+                char a[64], b[64];
+
+                r = loader_error(l, key, "RestartDelay=%s: is above RestartDelayMax=%s",
+                                 usec_format(a, sizeof a, p->restart_usec), usec_format(b, sizeof b, p->restart_max_usec));
+        }
+        return r;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Reload. The whole new configuration is loaded and checked first; a single error refuses it, and nothing has changed. Applying it cannot
+ * fail for a pool that exists: pools whose definition is the same are not touched, changed ones replace their workers when idle, removed
+ * ones finish what they have.
+ */
+
+#include <errno.h>
+#include <json-c/json.h>
+
+#include "flowd/manager.h"
+
+static PoolConfig *find_config(const Config *c, const char *name) {
+        for (size_t i = 0; i < c->n_pools; i++)
+                if (streq(c->pools[i]->name, name))
+                        return c->pools[i];
+        return NULL;
+}
+
+static json_object *messages_array(const Config *c) {
+        json_object *a = json_object_new_array();
+
+        for (size_t i = 0; i < c->n_messages; i++) {
+                _cleanup_free_ char *text = config_message_format(&c->messages[i]);
+
+                json_object_array_add(a, json_object_new_string(strempty(text)));
+        }
+        return a;
+}
+
+static void refused(Manager *m, const Config *c) {
+        for (size_t i = 0; i < c->n_messages; i++) {
+                _cleanup_free_ char *text = config_message_format(&c->messages[i]);
+
+                if (!c->messages[i].error || !text)
+                        continue;
+                if (!m->config_error)
+                        m->config_error = strdup(text);
+                event_send(&m->host, EVENT_RELOAD_REFUSED, NULL, "The configuration is refused, nothing was changed: %s", text);
+        }
+}
+
+static int apply(Manager *m, Config *fresh, json_object *changed) {
+        /* new pools first: only they can fail, and then nothing has changed yet */
+        for (size_t i = 0; i < fresh->n_pools; i++) {
+                Pool *p = manager_pool(m, fresh->pools[i]->name);
+
+                if (p)
+                        continue;
+                int r = manager_add_pool(m, fresh->pools[i], &p);
+                if (r < 0)
+                        return r;
+                json_object_array_add(changed, json_object_new_string(p->name));
+                pool_start(p);
+        }
+        LIST_FOREACH(l, &m->pools) {
+                Pool *p = list_entry(l, Pool, link);
+                PoolConfig *c = find_config(fresh, p->name);
+
+                if (!c) {
+                        if (p->state != POOL_CLOSING) {
+                                json_object_array_add(changed, json_object_new_string(p->name));
+                                pool_close(p);
+                        }
+                        continue;
+                }
+                if (p->config == c)
+                        continue;
+                bool same = pool_config_equal(p->config, c) && worker_type_equal(p->config->type, c->type);
+                bool reopen = p->state == POOL_CLOSING;
+                if (!same || reopen)
+                        json_object_array_add(changed, json_object_new_string(p->name));
+                if (reopen) {
+                        p->state = POOL_STARTING;
+                        p->settled = false;
+                }
+                pool_reconfigure(p, c);
+        }
+        return 0;
+}
+
+int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_messages) {
+        _cleanup_(config_freep) Config *fresh = NULL;
+        int r;
+
+        if (m->stopping)
+                return -ESHUTDOWN;
+        manager_notify(m, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) now_usec());
+        free(m->config_error);
+        m->config_error = NULL;
+        r = config_load(&m->paths, &fresh);
+        if (r >= 0) {
+                *ret_messages = messages_array(fresh);
+                if (fresh->n_errors > 0) {
+                        refused(m, fresh);
+                        r = -EBADMSG;
+                }
+        }
+        if (r >= 0) {
+                *ret_changed = json_object_new_array();
+                r = apply(m, fresh, *ret_changed);
+        }
+        if (r >= 0) {
+                Config *old = m->config;
+
+                m->config = TAKE_PTR(fresh);
+                config_free(old);
+                m->reloads++;
+                log_set_max_level(m->host.log, m->config->log_level);
+                manager_apply_limits(m);
+                event_send(&m->host, EVENT_RELOADED, NULL, "The configuration was reloaded; %zu pools changed", json_object_array_length(*ret_changed));
+        }
+        hot_defer(&m->host.hot, &m->changed);
+        if (m->ready)
+                manager_notify(m, "READY=1");
+        return r;
+}

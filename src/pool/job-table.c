@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The job table. Ids grow with time (milliseconds since 2024 in the upper bits), so that those of two runs of flowd never meet. A result is
+ * kept only for a detached job, whose submitter comes back for it; the oldest results go first when ResultsMax= is reached.
+ */
+
+#include "basic/str.h"
+#include "pool/job-table.h"
+
+#define ID_EPOCH_USEC 1704067200000000ULL /* 2024-01-01 */
+#define ID_SEQUENCE_BITS 16
+
+void job_table_init(JobTable *t, Host *h) {
+        *t = (JobTable) { .host = h };
+        map_init(&t->by_id, random_u64());
+        list_init(&t->live);
+        list_init(&t->ended);
+}
+
+static void forget(JobTable *t, Job *j) {
+        list_remove(&j->table_link);
+        map_remove(&t->by_id, &j->by_id);
+        job_unref(j);
+}
+
+static void forget_ended(JobTable *t, Job *j) {
+        if (j->detached) {
+                t->n_results--;
+                t->results_bytes -= blob_size(j->result);
+        }
+        t->n_ended--;
+        forget(t, j);
+}
+
+void job_table_done(JobTable *t) {
+        List *n;
+
+        while ((n = list_first(&t->ended)))
+                forget_ended(t, list_entry(n, Job, table_link));
+        while ((n = list_first(&t->live)))
+                forget(t, list_entry(n, Job, table_link));
+        map_done(&t->by_id);
+}
+
+int job_table_restore(JobTable *t, Job *j) {
+        int r = map_add(&t->by_id, &j->by_id, j->id);
+
+        if (r < 0)
+                return r;
+        job_ref(j);
+        list_append(&t->live, &j->table_link);
+        t->n_live++;
+        t->last_id = MAX(t->last_id, j->id);
+        return 0;
+}
+
+int job_table_add(JobTable *t, Job *j) {
+        uint64_t now = (realtime_usec() - ID_EPOCH_USEC) / 1000 << ID_SEQUENCE_BITS;
+
+        j->id = MAX(t->last_id + 1, now);
+        return job_table_restore(t, j);
+}
+
+void job_table_forget(JobTable *t, Job *j) {
+        t->n_live--;
+        forget(t, j);
+}
+
+void job_table_end(JobTable *t, Job *j) {
+        list_remove(&j->table_link);
+        list_append(&t->ended, &j->table_link);
+        t->n_live--;
+        t->n_ended++;
+        t->totals[j->state]++;
+        if (j->detached) {
+                t->n_results++;
+                t->results_bytes += blob_size(j->result);
+        }
+        job_table_trim(t);
+}
+
+void job_table_trim(JobTable *t) {
+        List *n;
+
+        while ((n = list_first(&t->ended)) &&
+               (t->n_ended > JOB_HISTORY_MAX + t->n_results || t->n_results > t->results_count_max || t->results_bytes > t->results_max)) {
+                Job *j = list_entry(n, Job, table_link);
+
+                if (j->detached) {
+                        EventFields f = { .job = j->id, .pool = j->pool_name };
+
+                        event_send(t->host, EVENT_RESULT_DROPPED, &f, "A kept result was dropped to make room (ResultsMax=, ResultsCountMax=)");
+                }
+                forget_ended(t, j);
+        }
+}
+
+Job *job_table_find(JobTable *t, uint64_t id) {
+        return map_get(&t->by_id, id, Job, by_id);
+}

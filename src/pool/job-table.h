@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* All jobs that flowd knows: the live ones, and those that have ended for as long as the limits allow. */
+
+#include "worker/host.h"
+#include "worker/job.h"
+
+#define JOB_HISTORY_MAX 1000U /* ended jobs that are remembered without their result */
+
+typedef struct JobTable {
+        Host *host;
+        Map by_id;
+        List live;               /* oldest first */
+        List ended;              /* oldest end first: the next to be forgotten */
+        uint64_t last_id;
+        unsigned n_live, n_ended, n_results;
+        uint64_t results_bytes;
+        uint64_t results_max;    /* ResultsMax= */
+        unsigned results_count_max;
+        uint64_t totals[_JOB_STATE_MAX]; /* ended, by state, since the start */
+        uint64_t refused;
+} JobTable;
+
+void job_table_init(JobTable *t, Host *h);
+void job_table_done(JobTable *t);
+
+/* Gives the job its id and takes a reference. Returns 0 or -ENOMEM. */
+int job_table_add(JobTable *t, Job *j);
+/* The same for one that has its id already, from an earlier process image. */
+int job_table_restore(JobTable *t, Job *j);
+/* To be called when a job has ended: it moves to the history, its result is kept when it is a detached one's. */
+void job_table_end(JobTable *t, Job *j);
+/* A job that was never accepted after all. */
+void job_table_forget(JobTable *t, Job *j);
+/* Forgets what is above the limits. */
+void job_table_trim(JobTable *t);
+Job *job_table_find(JobTable *t, uint64_t id);

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# pool: many workers.
+
+noinst_LIBRARIES += libpool.a
+libpool_a_SOURCES = \
+	%D%/job-table.c %D%/job-table.h \
+	%D%/pool-config.c %D%/pool-config.h \
+	%D%/pool-state.c \
+	%D%/pool.c %D%/pool.h

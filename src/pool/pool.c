@@ -1,0 +1,832 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * A pool. Jobs come in by pool_submit() and go out by the workers' callbacks. Everything that may change what should run is followed by a
+ * deferred dispatch at the end of the round, which fills free slots from the queue and then looks at the size.
+ *
+ * Size: at least the target (Min=, or what an operator said), at most Max=; in between one more worker for each queued job that no free or
+ * starting slot will take. After a crash nothing is started for a while, twice as long each time, until a worker has lived for
+ * HealthyAfter=. Too many crashes in a window open the breaker: the pool is degraded, and one worker is tried after the cool-down.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "pool/pool.h"
+
+#define RESTART_JITTER 20U                    /* percent */
+#define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
+#define FULL_TELL_USEC (60 * USEC_PER_SEC)    /* a full queue is told of so often */
+#define EXIT_PERMANENT 125
+#define CRASH_TIMES_MAX 100U
+
+static void on_dispatch(Defer *d);
+static void on_timer(Timer *t);
+static void pool_check(Pool *p);
+
+static const char *const state_names[_POOL_STATE_MAX] = {
+        [POOL_STARTING] = "starting",
+        [POOL_RUNNING] = "running",
+        [POOL_DEGRADED] = "degraded",
+        [POOL_PAUSED] = "paused",
+        [POOL_FAILED] = "failed",
+        [POOL_CLOSING] = "closing",
+};
+
+const char *pool_state_to_string(PoolState s) {
+        return state_names[s];
+}
+
+int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **ret) {
+        Pool *p = new0(Pool, 1);
+
+        if (!p)
+                return -ENOMEM;
+        p->crash_times = new0(uint64_t, CRASH_TIMES_MAX);
+        if (!p->crash_times) {
+                free(p);
+                return -ENOMEM;
+        }
+        p->host = h;
+        p->jobs = t;
+        p->config = pool_config_ref(config);
+        p->name = name;
+        p->restart_delay = config->restart_usec;
+        list_init(&p->link);
+        list_init(&p->workers);
+        list_init(&p->free_workers);
+        list_init(&p->queue);
+        p->dispatch.run = on_dispatch;
+        p->timer.fire = on_timer;
+        *ret = p;
+        return 0;
+}
+
+Pool *pool_free(Pool *p) {
+        if (!p)
+                return NULL;
+        assert(list_empty(&p->workers) && list_empty(&p->queue));
+        timer_disarm(&p->host->timers, &p->timer);
+        hot_undefer(&p->dispatch);
+        list_remove(&p->link);
+        pool_config_unref(p->config);
+        free(p->crash_times);
+        free(p->reason);
+        free(p);
+        return NULL;
+}
+
+static EventFields pool_fields(const Pool *p) {
+        return (EventFields) { .pool = p->name };
+}
+
+static void dispatch_later(Pool *p) {
+        hot_defer(&p->host->hot, &p->dispatch);
+}
+
+static void set_state(Pool *p, PoolState s) {
+        if (p->state == s)
+                return;
+        p->state = s;
+        if (p->changed)
+                p->changed(p);
+}
+
+static void set_reason(Pool *p, const char *text) {
+        char *copy = text ? strdup(text) : NULL;
+
+        free(p->reason);
+        p->reason = copy;
+}
+
+static void settle(Pool *p) {
+        if (p->settled)
+                return;
+        p->settled = true;
+        if (p->changed)
+                p->changed(p);
+}
+
+static unsigned pool_floor(const Pool *p) {
+        if (p->config->tier == TIER_COLD)
+                return 0;
+        return MAX(p->target, p->config->min);
+}
+
+unsigned pool_capacity(const Pool *p) {
+        unsigned slots = p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD ? 1 : p->config->type->slots;
+
+        return MAX(p->config->max, 1U) * slots;
+}
+
+bool pool_usable(const Pool *p) {
+        if (p->state == POOL_CLOSING || p->state == POOL_FAILED)
+                return false;
+        if (p->state == POOL_DEGRADED && p->n_usable == 0)
+                return false;
+        return p->n_queued < p->config->queue_max;
+}
+
+/* --- the end of jobs --- */
+
+static void count_end(Pool *p, Job *j) {
+        uint64_t *counters[_JOB_STATE_MAX] = {
+                [JOB_COMPLETED] = &p->stats.completed,
+                [JOB_FAILED] = &p->stats.failed,
+                [JOB_TIMEOUT] = &p->stats.timeout,
+                [JOB_CANCELLED] = &p->stats.cancelled,
+        };
+
+        ++*counters[j->state];
+        histogram_add(&p->stats.latency, j->finished_usec - j->accepted_usec);
+        if (j->dispatched_usec > 0)
+                histogram_add(&p->stats.run, j->finished_usec - j->dispatched_usec);
+}
+
+/* Ends a job that is in no queue and with no worker any more. */
+static void finish(Pool *p, Job *j, JobResult *r) {
+        static const char *const codes[_FRAME_STATUS_MAX] = { NULL, "Failed", "Timeout", "Cancelled", "Refused" };
+        EventFields f = pool_fields(p);
+
+        job_ref(j);
+        f.job = j->id;
+        f.session = j->session;
+        if (!r->code)
+                r->code = codes[r->status];
+        if (r->status == FRAME_FAILED)
+                event_send(p->host, EVENT_JOB_FAILED, &f, "A job of pool %s failed: %s", p->name, r->error ? r->error : "the worker gave no reason");
+        timer_disarm(&p->host->timers, &j->timer);
+        job_end(j, r);
+        count_end(p, j);
+        job_table_end(p->jobs, j);
+        if (!j->detached) /* whoever waited has it; nobody else will ask */
+                j->result = blob_unref(j->result);
+        job_unref(j);
+}
+
+static void unqueue(Pool *p, Job *j) {
+        list_remove(&j->queue_link);
+        p->n_queued--;
+        p->queued_bytes -= j->payload_size;
+        timer_disarm(&p->host->timers, &j->timer);
+}
+
+static void end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text) {
+        JobResult r = { .status = status, .code = code, .error = text ? strdup(text) : NULL };
+
+        unqueue(p, j);
+        finish(p, j, &r);
+        dispatch_later(p);
+}
+
+static void on_job_deadline(Timer *t) {
+        Job *j = CONTAINER_OF(t, Job, timer);
+
+        end_queued(j->pool, j, FRAME_TIMEOUT, NULL, "the job's deadline passed while it was queued");
+}
+
+void pool_cancel(Pool *p, Job *j) {
+        if (j->state == JOB_QUEUED)
+                end_queued(p, j, FRAME_CANCELLED, NULL, "cancelled while it was queued");
+        else if (j->state == JOB_RUNNING && j->worker)
+                worker_end_job(j->worker, j, FRAME_CANCELLED, "cancelled while it was running");
+}
+
+/* --- the queue --- */
+
+/* Behind everything of the same or a higher priority; a job that is tried again keeps its place at the front of its class. */
+static void enqueue(Pool *p, Job *j, bool again) {
+        List *at = &p->queue;
+
+        if (again)
+                for (at = p->queue.next; at != &p->queue && list_entry(at, Job, queue_link)->priority > j->priority; at = at->next)
+                        ;
+        else
+                while (at->prev != &p->queue && list_entry(at->prev, Job, queue_link)->priority < j->priority)
+                        at = at->prev;
+        list_insert_before(at, &j->queue_link);
+        p->n_queued++;
+        p->queued_bytes += j->payload_size;
+        j->state = JOB_QUEUED;
+        j->worker = NULL;
+        j->timer.fire = on_job_deadline;
+        if (j->deadline_usec > 0) {
+                uint64_t real = realtime_usec();
+
+                timer_arm(&p->host->timers, &j->timer, now_usec() + (j->deadline_usec > real ? j->deadline_usec - real : 0));
+        }
+        dispatch_later(p);
+}
+
+void pool_requeue_restored(Pool *p, Job *j) {
+        j->pool = p;
+        j->pool_name = p->name;
+        enqueue(p, j, false);
+}
+
+static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) _printf_(4, 5);
+static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) {
+        va_list ap;
+        char *text;
+
+        p->stats.refused++;
+        p->jobs->refused++;
+        va_start(ap, format);
+        int r = vasprintf(&text, format, ap);
+        va_end(ap);
+        *reterr_text = r < 0 ? NULL : text;
+        return error;
+}
+
+static void tell_full(Pool *p) {
+        EventFields f = pool_fields(p);
+        uint64_t now = now_usec();
+
+        if (p->full_told > 0 && now - p->full_told < FULL_TELL_USEC)
+                return;
+        p->full_told = now;
+        event_send(p->host, EVENT_POOL_FULL, &f, "Pool %s is saturated: %u jobs wait (QueueMax=%u), %u of Max=%u workers run", p->name, p->n_queued,
+                   p->config->queue_max, p->n_workers, p->config->max);
+}
+
+int pool_submit(Pool *p, Job *j, char **reterr_text) {
+        char a[16], b[16];
+        int r;
+
+        if (j->payload_size > p->config->type->payload_max)
+                return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s", size_format(a, sizeof(a), j->payload_size),
+                              p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
+        if (p->state == POOL_CLOSING)
+                return refuse(p, -ENOTCONN, reterr_text, "pool %s is closing", p->name);
+        if (p->state == POOL_FAILED || (p->state == POOL_DEGRADED && p->n_usable == 0))
+                return refuse(p, -ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, state_names[p->state],
+                              strna(p->reason), p->name);
+        if (p->n_queued >= p->config->queue_max) {
+                tell_full(p);
+                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued, p->config->queue_max);
+        }
+        if (p->queued_bytes + j->payload_size > p->config->queue_bytes_max) {
+                tell_full(p);
+                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
+                              size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
+        }
+        r = job_table_add(p->jobs, j);
+        if (r < 0)
+                return refuse(p, r, reterr_text, "out of memory");
+        j->pool = p;
+        j->pool_name = p->name;
+        j->accepted_usec = now_usec();
+        j->accepted_real_usec = realtime_usec();
+        enqueue(p, j, false);
+        return 0;
+}
+
+const char *pool_refusal_code(int error) {
+        switch (error) {
+        case -EXFULL:
+                return "QueueFull";
+        case -ENOTCONN:
+                return "PoolUnavailable";
+        case -EMSGSIZE:
+                return "PayloadTooLarge";
+        case -ENOENT:
+                return "NoSuchPool";
+        case -EPERM:
+                return "NotPermitted";
+        default:
+                return "LimitReached";
+        }
+}
+
+/* --- workers --- */
+
+static void pool_worker_gone(Pool *p, Worker *w) {
+        p->n_workers--;
+        worker_free(w);
+}
+
+static void recount(Pool *p) {
+        p->n_starting = p->n_usable = 0;
+        LIST_FOREACH(l, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                p->n_starting += w->state == WORKER_STARTING;
+                p->n_usable += (w->state == WORKER_READY || w->state == WORKER_BUSY) && !w->recycle;
+        }
+}
+
+static void on_worker_ready(Worker *w) {
+        Pool *p = w->pool;
+
+        if (w->single_job && w->jobs_done > 0 && w->type->protocol != PROTOCOL_EXEC) {
+                worker_drain(w, USEC_INFINITY, NULL); /* it was started for that one job */
+                return;
+        }
+        if (worker_has_slot(w)) {
+                list_remove(&w->free_link);
+                list_prepend(&p->free_workers, &w->free_link);
+        }
+        if (w->jobs_done == 0 && w->state == WORKER_READY && w->n_running == 0) {
+                EventFields f = worker_fields(w);
+
+                event_send(p->host, EVENT_WORKER_READY, &f, "%s is ready", w->name);
+                recount(p);
+        }
+        dispatch_later(p);
+}
+
+static void on_job_end(Worker *w, Job *j, JobResult *r) {
+        Pool *p = w->pool;
+
+        p->n_running--;
+        finish(p, j, r);
+}
+
+static void on_job_lost(Worker *w, Job *j) {
+        Pool *p = w->pool;
+        EventFields f = worker_fields(w);
+        char how[400];
+
+        p->n_running--;
+        f.job = j->id;
+        worker_describe_exit(w, how, sizeof(how));
+        if (!w->stop_wanted)
+                j->crashes++;
+        if (j->crashes >= w->type->max_crashes) {
+                JobResult r = { .status = FRAME_FAILED, .code = "Crashed",
+                                .error = str_printf("its worker %s %s; attempt %u, %u crashes, MaxCrashes=%u", w->name, how, j->attempts, j->crashes,
+                                                    w->type->max_crashes) };
+
+                event_send(p->host, EVENT_JOB_DEAD, &f, "Gave up a job of pool %s: %s", p->name, strna(r.error));
+                finish(p, j, &r);
+                return;
+        }
+        event_send(p->host, EVENT_JOB_REQUEUED, &f, "%s %s; its job is queued again", w->name, how);
+        enqueue(p, j, true);
+}
+
+/* After a crash: backoff, and the breaker. */
+static void count_crash(Pool *p, Worker *w, const char *how) {
+        const PoolConfig *c = p->config;
+        uint64_t now = now_usec(), lived = w->ready_usec > 0 ? now - w->ready_usec : 0;
+        unsigned limit = MIN(c->breaker_crashes, CRASH_TIMES_MAX);
+        EventFields f = pool_fields(p);
+        char span[64];
+
+        p->stats.crashes++;
+        if (lived >= c->healthy_usec)
+                p->restart_delay = c->restart_usec;
+        p->spawn_after = now + usec_jitter(p->restart_delay, RESTART_JITTER);
+        p->restart_delay = MIN(p->restart_delay * 2, c->restart_max_usec);
+
+        uint64_t oldest = p->crash_times[p->crash_at % limit];
+        p->crash_times[p->crash_at++ % limit] = now;
+        bool probing = p->state == POOL_DEGRADED && lived < c->healthy_usec;
+        if (!probing && (oldest == 0 || now - oldest > c->breaker_window_usec))
+                return;
+        p->breaker_until = p->spawn_after = now + usec_jitter(c->breaker_cooldown_usec, RESTART_JITTER);
+        _cleanup_free_ char *text = str_printf("%u workers crashed within %s, the last one %s", limit,
+                                               usec_format(span, sizeof(span), c->breaker_window_usec), how);
+        if (p->state == POOL_DEGRADED)
+                return;
+        set_reason(p, text);
+        event_send(p->host, EVENT_POOL_DEGRADED, &f, "Pool %s is degraded: %s; trying again in %s", p->name, strna(text),
+                   usec_format(span, sizeof(span), c->breaker_cooldown_usec));
+        if (p->state != POOL_PAUSED && p->state != POOL_CLOSING)
+                set_state(p, POOL_DEGRADED);
+        settle(p);
+}
+
+static void permanent(Pool *p, Worker *w) {
+        EventFields f = worker_fields(w);
+
+        set_reason(p, "its worker exited with status 125, which means: do not restart");
+        event_send(p->host, EVENT_WORKER_PERMANENT, &f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'", w->name, p->name, p->name);
+        if (p->state != POOL_CLOSING)
+                set_state(p, POOL_FAILED);
+        settle(p);
+}
+
+static void on_worker_dead(Worker *w) {
+        Pool *p = w->pool;
+        EventFields f = worker_fields(w);
+        char how[400];
+        bool by_job = w->single_job && w->jobs_done > 0; /* exec: its exit was the job's end */
+
+        worker_describe_exit(w, how, sizeof(how));
+        snprintf(p->last_exit, sizeof(p->last_exit), "%s %.150s", w->name, how);
+        if (w->exit_code == CLD_EXITED && w->exit_status == EXIT_PERMANENT && !by_job && p->config->tier != TIER_COLD)
+                permanent(p, w);
+        else if (w->stop_wanted || by_job)
+                event_send(p->host, EVENT_WORKER_EXITED, &f, "%s %s", w->name, how);
+        else if (w->exit_status == 0 && w->exit_code == CLD_EXITED && !w->failed_start && !w->reason)
+                event_send(p->host, EVENT_WORKER_EXITED, &f, "%s %s by itself", w->name, how); /* allowed: it is replaced */
+        else {
+                _cleanup_free_ char *tail = worker_stderr_tail(w, 512);
+
+                event_send(p->host, w->failed_start ? EVENT_WORKER_FAILED : EVENT_WORKER_CRASHED, &f, "%s %s%s%s%s", w->name,
+                           w->failed_start ? "failed to start: it " : "", how, tail && *tail ? "; it last said: " : "", strempty(tail));
+                count_crash(p, w, how);
+        }
+        pool_worker_gone(p, w);
+        recount(p);
+        dispatch_later(p);
+}
+
+static const WorkerOps worker_ops = {
+        .ready = on_worker_ready,
+        .job_end = on_job_end,
+        .job_lost = on_job_lost,
+        .dead = on_worker_dead,
+};
+
+static unsigned free_slot_number(const Pool *p) {
+        for (unsigned i = 0;; i++) {
+                bool taken = false;
+
+                LIST_FOREACH(l, &p->workers)
+                        taken |= list_entry(l, Worker, link)->slot_number == i;
+                if (!taken)
+                        return i;
+        }
+}
+
+WorkerSpec pool_worker_spec(Pool *p, const Job *job) {
+        return (WorkerSpec) {
+                .host = p->host,
+                .type = p->config->type,
+                .ops = &worker_ops,
+                .pool = p,
+                .pool_name = p->name,
+                .single_job = p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD,
+                .job = job,
+        };
+}
+
+static Worker *spawn_one(Pool *p, const Job *job) {
+        WorkerSpec spec = pool_worker_spec(p, job);
+        _cleanup_free_ char *why = NULL;
+        Worker *w;
+        int r;
+
+        spec.slot_number = free_slot_number(p);
+        /* counted before, because worker_spawn() may call back */
+        p->n_workers++;
+        r = worker_spawn(&spec, &w, &why);
+        if (r < 0) {
+                EventFields f = pool_fields(p);
+                uint64_t now = now_usec();
+                char text[256];
+
+                p->n_workers--;
+                p->stats.crashes++;
+                snprintf(text, sizeof(text), "%s", why ? why : strerror(-r));
+                snprintf(p->last_exit, sizeof(p->last_exit), "%s", text);
+                event_send(p->host, EVENT_WORKER_FAILED, &f, "Pool %s cannot start a worker: %s", p->name, text);
+                p->spawn_after = now + usec_jitter(p->restart_delay, RESTART_JITTER);
+                p->restart_delay = MIN(p->restart_delay * 2, p->config->restart_max_usec);
+                set_reason(p, text);
+                if (p->n_usable == 0 && p->restart_delay == p->config->restart_max_usec && p->state != POOL_PAUSED && p->state != POOL_CLOSING)
+                        set_state(p, POOL_DEGRADED);
+                settle(p);
+                return NULL;
+        }
+        p->stats.spawned++;
+        list_append(&p->workers, &w->link);
+        recount(p);
+        return w;
+}
+
+Worker *pool_find_worker(Pool *p, unsigned slot) {
+        LIST_FOREACH(l, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->slot_number == slot && w->state != WORKER_DEAD)
+                        return w;
+        }
+        return NULL;
+}
+
+/* --- dispatch --- */
+
+static bool give(Pool *p, Worker *w, Job *j) {
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        unqueue(p, j);
+        r = worker_assign(w, j, &why);
+        if (r < 0) {
+                JobResult res = { .status = FRAME_FAILED, .code = "NotCarried", .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
+
+                finish(p, j, &res);
+                return false;
+        }
+        p->n_running++;
+        return true;
+}
+
+static Worker *next_free(Pool *p) {
+        List *n;
+
+        while ((n = list_first(&p->free_workers))) {
+                Worker *w = list_entry(n, Worker, free_link);
+
+                if (worker_has_slot(w))
+                        return w;
+                list_remove(&w->free_link);
+        }
+        return NULL;
+}
+
+static bool may_spawn(const Pool *p, uint64_t now) {
+        return p->n_workers < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
+}
+
+/* exec and cold: a worker is started for the job, so that its environment can name it. */
+static bool spawn_for(Pool *p, Job *j) {
+        if (!may_spawn(p, now_usec()) || (p->state == POOL_DEGRADED && p->n_workers > 0))
+                return false;
+        Worker *w = spawn_one(p, j);
+        return w && w->state == WORKER_READY && give(p, w, j);
+}
+
+static void on_dispatch(Defer *d) {
+        Pool *p = CONTAINER_OF(d, Pool, dispatch);
+        Job *j;
+
+        while (p->state != POOL_PAUSED && (j = list_first_entry(&p->queue, Job, queue_link))) {
+                Worker *w = next_free(p);
+
+                if (!w) {
+                        if (p->config->tier == TIER_COLD && p->config->type->protocol == PROTOCOL_EXEC && spawn_for(p, j))
+                                continue;
+                        break;
+                }
+                (void) give(p, w, j);
+                if (!worker_has_slot(w))
+                        list_remove(&w->free_link);
+                else if (list_first(&p->free_workers) == &w->free_link && w->n_slots > 1) {
+                        list_remove(&w->free_link); /* several slots: spread over the workers */
+                        list_append(&p->free_workers, &w->free_link);
+                }
+        }
+        pool_check(p);
+}
+
+/* --- size --- */
+
+static void recovered(Pool *p) {
+        EventFields f = pool_fields(p);
+
+        if (p->state == POOL_STARTING) {
+                if (p->n_usable < pool_floor(p))
+                        return;
+                event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u workers", p->name, p->n_usable);
+                set_state(p, POOL_RUNNING);
+                settle(p);
+                return;
+        }
+        /* degraded: a worker has to have lived through HealthyAfter= first */
+        LIST_FOREACH(l, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if ((w->state == WORKER_READY || w->state == WORKER_BUSY) && w->ready_usec > 0 && now_usec() - w->ready_usec >= p->config->healthy_usec) {
+                        p->restart_delay = p->config->restart_usec;
+                        memset(p->crash_times, 0, CRASH_TIMES_MAX * sizeof(uint64_t));
+                        set_reason(p, NULL);
+                        event_send(p->host, EVENT_POOL_RECOVERED, &f, "Pool %s has recovered", p->name);
+                        set_state(p, POOL_RUNNING);
+                        return;
+                }
+        }
+        if (p->config->tier == TIER_COLD || pool_floor(p) == 0) {
+                if (now_usec() >= p->breaker_until && p->n_workers == 0 && p->breaker_until > 0) {
+                        p->breaker_until = 0;
+                        set_reason(p, NULL);
+                        event_send(p->host, EVENT_POOL_RECOVERED, &f, "Pool %s is tried again after its cool-down", p->name);
+                        set_state(p, POOL_RUNNING);
+                }
+        }
+}
+
+static bool over_age(const Worker *w, uint64_t now) {
+        const WorkerType *t = w->type;
+
+        if (t->max_age_usec != USEC_INFINITY && now - w->started_usec >= t->max_age_usec)
+                return true;
+        return t->max_rss != UINT64_MAX && worker_rss(w) > t->max_rss;
+}
+
+/* Recycling: one at a time, the replacement first. A marked worker keeps working until its replacement is ready. */
+static void check_recycling(Pool *p, uint64_t now) {
+        Worker *due = NULL;
+        bool replaced = false;
+
+        if (p->config->tier == TIER_COLD || p->config->type->protocol == PROTOCOL_EXEC)
+                return;
+        LIST_FOREACH(l, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->state >= WORKER_DRAINING || w->state == WORKER_STARTING)
+                        continue;
+                if (!due && (w->recycle || w->type != p->config->type || (w->jobs_max > 0 && w->jobs_done >= w->jobs_max) || over_age(w, now)))
+                        due = w;
+        }
+        if (!due)
+                return;
+        due->recycle = true;
+        list_remove(&due->free_link);
+        LIST_FOREACH(l, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                replaced |= w != due && w->generation > due->generation && w->type == p->config->type && (w->state == WORKER_READY || w->state == WORKER_BUSY) && !w->recycle;
+        }
+        recount(p);
+        if (p->n_usable >= pool_floor(p) || replaced) {
+                EventFields f = worker_fields(due);
+
+                event_send(p->host, EVENT_WORKER_RECYCLED, &f, "%s is being replaced after %llu jobs", due->name, (unsigned long long) due->jobs_done);
+                worker_drain(due, USEC_INFINITY, "is being replaced");
+        } else if (p->n_starting == 0 && now >= p->spawn_after)
+                (void) spawn_one(p, NULL);
+}
+
+static unsigned wanted_workers(const Pool *p) {
+        unsigned slots = MAX(pool_capacity(p) / MAX(p->config->max, 1U), 1U), free_slots = 0;
+
+        LIST_FOREACH(l, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->state == WORKER_STARTING)
+                        free_slots += w->n_slots;
+                else if (worker_has_slot(w))
+                        free_slots += w->n_slots - w->n_running - w->n_fenced;
+        }
+        unsigned have = p->n_usable + p->n_starting, more = 0;
+        if (p->n_queued > free_slots && p->state != POOL_PAUSED)
+                more = (p->n_queued - free_slots + slots - 1) / slots;
+        return MAX(pool_floor(p), MIN(have + more, p->config->max));
+}
+
+static void grow(Pool *p, uint64_t now) {
+        unsigned wanted = wanted_workers(p);
+
+        if (p->config->tier == TIER_COLD && p->config->type->protocol == PROTOCOL_EXEC)
+                return; /* started by dispatch, for their job */
+        if (p->state == POOL_DEGRADED)
+                wanted = p->n_usable + MIN(wanted - MIN(wanted, p->n_usable), 1U); /* a probe at a time */
+        if (p->state == POOL_CLOSING && p->n_queued == 0)
+                return;
+        while (p->n_usable + p->n_starting < wanted && may_spawn(p, now))
+                if (!spawn_one(p, NULL))
+                        return;
+}
+
+/* Stops workers above the floor that have been idle for long, or are above Max=; never a busy one. Returns when to look again. */
+static uint64_t shrink(Pool *p, uint64_t now) {
+        unsigned floor_ = p->state == POOL_CLOSING && p->n_queued == 0 ? 0 : pool_floor(p), usable = p->n_usable;
+        uint64_t next = USEC_INFINITY, idle = p->config->idle_timeout_usec;
+
+        if (p->target > 0) /* scaled by hand: down to it at once */
+                idle = 0;
+        if (p->state == POOL_CLOSING && p->n_queued == 0)
+                idle = 0;
+        LIST_FOREACH_SAFE(l, n, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (usable <= floor_)
+                        break;
+                if (w->state != WORKER_READY || w->recycle)
+                        continue;
+                if (usable > p->config->max || idle == 0 || (idle != USEC_INFINITY && now >= w->idle_usec + idle)) {
+                        usable--;
+                        worker_drain(w, USEC_INFINITY, NULL);
+                } else if (idle != USEC_INFINITY)
+                        next = MIN(next, w->idle_usec + idle);
+        }
+        recount(p);
+        return next;
+}
+
+static void pool_check(Pool *p) {
+        uint64_t now = now_usec(), next = now + CHECK_USEC;
+
+        recount(p);
+        if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
+                recovered(p);
+        if (p->state != POOL_FAILED)
+                check_recycling(p, now);
+        next = MIN(next, shrink(p, now));
+        grow(p, now);
+        if (p->state == POOL_STARTING)
+                recovered(p);
+        if (p->spawn_after > now)
+                next = MIN(next, p->spawn_after);
+        if (p->state == POOL_DEGRADED)
+                next = MIN(next, now + MIN(p->config->healthy_usec, (uint64_t) USEC_PER_SEC));
+        timer_arm(&p->host->timers, &p->timer, next);
+        if (p->state == POOL_CLOSING && p->changed && pool_empty(p))
+                p->changed(p);
+}
+
+static void on_timer(Timer *t) {
+        dispatch_later(CONTAINER_OF(t, Pool, timer));
+}
+
+void pool_start(Pool *p) {
+        dispatch_later(p);
+}
+
+int pool_scale(Pool *p, unsigned target) {
+        EventFields f = pool_fields(p);
+
+        if (target < p->config->min || target > p->config->max)
+                return -ERANGE;
+        p->target = target;
+        event_send(p->host, EVENT_POOL_SCALED, &f, "Pool %s is scaled to %u workers", p->name, target);
+        dispatch_later(p);
+        return 0;
+}
+
+void pool_pause(Pool *p) {
+        EventFields f = pool_fields(p);
+
+        if (p->state == POOL_CLOSING || p->state == POOL_PAUSED)
+                return;
+        event_send(p->host, EVENT_POOL_DRAINED, &f, "Pool %s is drained: running jobs finish, queued ones wait", p->name);
+        set_state(p, POOL_PAUSED);
+}
+
+void pool_resume(Pool *p) {
+        EventFields f = pool_fields(p);
+
+        if (p->state == POOL_CLOSING || p->state == POOL_RUNNING)
+                return;
+        event_send(p->host, EVENT_POOL_RESUMED, &f, "Pool %s is resumed", p->name);
+        set_reason(p, NULL);
+        p->spawn_after = p->breaker_until = 0;
+        p->restart_delay = p->config->restart_usec;
+        memset(p->crash_times, 0, CRASH_TIMES_MAX * sizeof(uint64_t));
+        set_state(p, POOL_STARTING);
+        dispatch_later(p);
+}
+
+void pool_reconfigure(Pool *p, PoolConfig *config) {
+        PoolConfig *old = p->config;
+
+        p->config = pool_config_ref(config);
+        if (worker_type_equal(old->type, config->type)) /* the same in other words: running workers stay */
+                LIST_FOREACH(l, &p->workers) {
+                        Worker *w = list_entry(l, Worker, link);
+
+                        if (w->type == old->type) {
+                                worker_type_unref(w->type);
+                                w->type = worker_type_ref(config->type);
+                        }
+                }
+        else { /* what was broken may be mended */
+                p->spawn_after = p->breaker_until = 0;
+                p->restart_delay = config->restart_usec;
+                if (p->state == POOL_DEGRADED || p->state == POOL_FAILED)
+                        set_state(p, POOL_STARTING);
+        }
+        if (p->target > 0)
+                p->target = MAX(config->min, MIN(p->target, config->max));
+        pool_config_unref(old);
+        dispatch_later(p);
+}
+
+void pool_close(Pool *p) {
+        set_state(p, POOL_CLOSING);
+        p->target = 0;
+        dispatch_later(p);
+}
+
+bool pool_empty(const Pool *p) {
+        return list_empty(&p->workers) && list_empty(&p->queue);
+}
+
+void pool_abort(Pool *p, const char *why) {
+        Job *j;
+
+        while ((j = list_first_entry(&p->queue, Job, queue_link)))
+                end_queued(p, j, FRAME_FAILED, "PoolUnavailable", why);
+        LIST_FOREACH_SAFE(l, n, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                for (unsigned i = 0; i < w->n_slots; i++)
+                        if (w->slots[i].state == SLOT_RUNNING)
+                                worker_end_job(w, w->slots[i].job, FRAME_CANCELLED, why);
+                worker_stop(w, why);
+        }
+}
+
+void pool_recycle(Pool *p, Worker *w) {
+        if (w->state >= WORKER_DRAINING)
+                return;
+        w->recycle = true;
+        list_remove(&w->free_link);
+        dispatch_later(p);
+}

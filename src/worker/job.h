@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A job: one unit of work that was accepted. Shared by whoever holds a reference; changed by its pool and its worker only. */
+
+#include <sys/types.h>
+
+#include "basic/blob.h"
+#include "basic/list.h"
+#include "basic/map.h"
+#include "basic/str.h"
+#include "basic/timer.h"
+#include "proto/frame.h"
+
+typedef enum JobState {
+        JOB_QUEUED,
+        JOB_RUNNING,
+        JOB_COMPLETED,
+        JOB_FAILED,
+        JOB_TIMEOUT,
+        JOB_CANCELLED,
+        _JOB_STATE_MAX,
+} JobState;
+
+#define JOB_ID_TEXT_MAX 16U     /* bytes of an id as text, NUL included */
+#define JOB_NAME_MAX 256U       /* bytes of a method, session or key, NUL included */
+#define JOB_TRACE_MAX 128U
+
+typedef struct Job Job;
+
+/* Somebody who wants to know about a job. The callbacks may free the watch; any of them may be NULL but `end`. */
+typedef struct JobWatch {
+        List link;
+        void (*progress)(struct JobWatch *w, Job *j, uint32_t millionths, const char *text, size_t size);
+        void (*log)(struct JobWatch *w, Job *j, int level, const char *text, size_t size);
+        void (*end)(struct JobWatch *w, Job *j); /* the watch is unlinked when this is called */
+} JobWatch;
+
+struct Job {
+        unsigned n_ref;
+        uint64_t id;
+        MapNode by_id;
+        List table_link;         /* among all, oldest first */
+        JobState state;
+
+        void *pool;              /* its Pool while it is queued or running */
+        const char *pool_name;   /* interned: lives as long as flowd */
+        void *worker;            /* its Worker while it is running */
+        List queue_link;
+        Timer timer;             /* queued: the deadline */
+        List watches;
+
+        char *method, *session, *key, *trace; /* NULL where unset */
+        Blob *payload;           /* dropped when the job has ended */
+        size_t payload_size;
+        PayloadKind kind;
+        uint64_t deadline_usec;  /* CLOCK_REALTIME, 0: none */
+        uint64_t timeout_usec;   /* of one attempt; 0: the type's */
+        int32_t priority;        /* higher goes first */
+        uint32_t attempts, crashes;
+        bool detached;
+        uid_t uid;
+
+        uint64_t accepted_usec, dispatched_usec, finished_usec; /* CLOCK_MONOTONIC */
+        uint64_t accepted_real_usec;
+        uint32_t progress;       /* millionths */
+        char *progress_text;
+        char ran_on[NAME_LENGTH_MAX + 16]; /* the worker of the last attempt */
+
+        /* the end */
+        PayloadKind result_kind;
+        Blob *result;            /* NULL: nothing, or not kept */
+        bool result_dropped;
+        char *error;
+        const char *code;        /* a constant */
+        bool retry;
+};
+
+/* How an attempt ended; `data` and `error` are taken over by job_end(). */
+typedef struct JobResult {
+        FrameStatus status;
+        PayloadKind kind;
+        Blob *data;
+        char *error;
+        const char *code;
+        bool retry;
+} JobResult;
+
+void job_result_done(JobResult *r);
+
+Job *job_new(void);
+Job *job_ref(Job *j);
+Job *job_unref(Job *j);
+DEFINE_CLEANUP(Job *, job_unref);
+
+/* Tells the watches; progress is remembered. */
+void job_progress(Job *j, uint32_t millionths, const char *text, size_t size);
+void job_log(Job *j, int level, const char *text, size_t size);
+/* Records the end and tells the watches. The result is emptied. Only for a job that is queued or running. */
+void job_end(Job *j, JobResult *r);
+
+static inline bool job_ended(const Job *j) {
+        return j->state >= JOB_COMPLETED;
+}
+
+FrameStatus job_status(const Job *j); /* of one that has ended */
+const char *job_state_to_string(JobState s);
+int job_state_from_string(const char *s);
+/* State across execve(). A job's watches are not part of it. */
+struct StateWriter;
+struct StateReader;
+struct json_object;
+void job_serialize(Job *j, struct StateWriter *sw, struct json_object *o);
+/* Returns a job with one reference, or -ENOMEM, -EBADMSG. `pool_name` is left unset; its name is in "pool". */
+int job_deserialize(const struct StateReader *sr, const struct json_object *o, Job **ret);
+
+/* Ids as text: lowercase base32, no look-alikes. */
+char *job_id_format(uint64_t id, char buf[JOB_ID_TEXT_MAX]);
+int job_id_parse(const char *s, uint64_t *ret);

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# worker: one worker: spawn, protocol adapters, its state table, limits.
+
+noinst_LIBRARIES += libworker.a
+libworker_a_SOURCES = \
+	%D%/cgroup.c %D%/cgroup.h \
+	%D%/event.c %D%/event.h \
+	%D%/frame-stream.c %D%/frame-stream.h \
+	%D%/host.h \
+	%D%/job.c %D%/job.h \
+	%D%/reaper.c %D%/reaper.h \
+	%D%/spawn.c %D%/spawn.h \
+	%D%/worker-exec.c \
+	%D%/worker-frame.c \
+	%D%/worker-jsonl.c \
+	%D%/worker-state.c \
+	%D%/worker-stderr.c \
+	%D%/worker-type.c %D%/worker-type.h \
+	%D%/worker.c %D%/worker.h

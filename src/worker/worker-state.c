@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Workers and jobs across execve(). The process stays the same, so pids, descriptors, parenthood and monotonic times stay true; what has to
+ * be carried over is what lay in memory: half-received messages, unsent output, who has which job, and since when.
+ */
+
+#include <errno.h>
+
+#include "basic/fd.h"
+#include "basic/state.h"
+#include "worker/worker.h"
+
+/* What a worker was started from, in one number: a worker of another one is replaced. */
+static uint64_t type_fingerprint(const WorkerType *t) {
+        uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32;
+        char *const *const lists[] = { t->exec, t->environment, t->pass_environment };
+
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                for (size_t k = 0; lists[i] && lists[i][k]; k++)
+                        for (const char *p = lists[i][k];; p++) {
+                                h = (h ^ (unsigned char) *p) * 0x100000001b3ULL;
+                                if (!*p)
+                                        break;
+                        }
+        return h >> 1; /* fits a JSON integer */
+}
+
+static json_object *serialize_slot(StateWriter *sw, const WorkerSlot *s) {
+        json_object *o = json_object_new_object();
+
+        state_put_int(sw, o, "state", s->state);
+        state_put_int(sw, o, "job", (int64_t) s->job_id);
+        state_put_int(sw, o, "attempt", s->attempt);
+        if (s->timer.armed)
+                state_put_int(sw, o, "until", (int64_t) s->timer.when);
+        return o;
+}
+
+static void serialize_stream(StateWriter *sw, const FrameStream *s, json_object *o) {
+        json_object *fds = json_object_new_array();
+
+        state_put_int(sw, o, "body_max", (int64_t) s->body_max);
+        state_put_int(sw, o, "memfd_max", (int64_t) s->memfd_max);
+        if (s->end > s->start)
+                state_put_bytes(sw, o, "bytes", s->buf + s->start, s->end - s->start);
+        for (size_t i = 0; i < s->n_fds; i++) {
+                json_object *e = json_object_new_object();
+
+                state_put_fd(sw, e, "fd", s->fds[i]);
+                (void) json_object_array_add(fds, e);
+        }
+        state_put_object(sw, o, "fds", fds);
+        if (s->large) {
+                json_object *l = json_object_new_object();
+                uint8_t header[FRAME_HEADER_SIZE];
+
+                frame_header_encode(&s->large_header, header);
+                state_put_bytes(sw, l, "header", header, sizeof(header));
+                state_put_bytes(sw, l, "meta", s->large_meta, s->large_header.meta);
+                state_put_bytes(sw, l, "got", s->large_blob->data, s->large_got);
+                state_put_object(sw, o, "large", l);
+        }
+}
+
+void frame_stream_serialize(const FrameStream *s, StateWriter *sw, json_object *o) {
+        json_object *m = json_object_new_object();
+
+        serialize_stream(sw, s, m);
+        state_put_object(sw, o, "stream", m);
+}
+
+static int deserialize_large(FrameStream *s, const StateReader *sr, const json_object *l) {
+        const uint8_t *header, *meta, *got;
+        size_t n_header, n_meta, n_got;
+
+        if (!state_get_bytes(sr, l, "header", &header, &n_header) || !state_get_bytes(sr, l, "meta", &meta, &n_meta) ||
+            !state_get_bytes(sr, l, "got", &got, &n_got) ||
+            frame_header_decode(header, n_header, FRAME_BODY_MAX, &s->large_header) <= 0 || n_meta != s->large_header.meta ||
+            n_got > s->large_header.body - n_meta)
+                return -EBADMSG;
+        s->large_blob = blob_new(s->large_header.body - n_meta);
+        s->large_meta = malloc(n_meta + 1);
+        if (!s->large_blob || !s->large_meta)
+                return -ENOMEM;
+        memcpy(s->large_meta, meta, n_meta);
+        memcpy(s->large_blob->data, got, n_got);
+        s->large_got = n_got;
+        s->large = true;
+        return 0;
+}
+
+int frame_stream_deserialize(FrameStream *s, const StateReader *sr, const json_object *o) {
+        json_object *m = state_get_object(o, "stream"), *fds = state_get_object(m, "fds"), *l = state_get_object(m, "large");
+        const uint8_t *bytes;
+        size_t size;
+
+        frame_stream_init(s, (size_t) state_get_int(m, "body_max"), (size_t) state_get_int(m, "memfd_max"));
+        s->buf = malloc(FRAME_STREAM_BUFFER);
+        if (!s->buf)
+                return -ENOMEM;
+        if (state_get_bytes(sr, m, "bytes", &bytes, &size)) {
+                if (size > FRAME_STREAM_BUFFER)
+                        return -EBADMSG;
+                memcpy(s->buf, bytes, size);
+                s->end = size;
+        }
+        for (size_t i = 0; fds && i < json_object_array_length(fds) && i < FRAME_STREAM_FDS; i++)
+                s->fds[s->n_fds++] = state_get_fd(json_object_array_get_idx(fds, i), "fd");
+        return l ? deserialize_large(s, sr, l) : 0;
+}
+
+int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
+        _cleanup_free_ uint8_t *out = NULL;
+        json_object *slots = json_object_new_array();
+        size_t n_out;
+        int r;
+
+        r = outq_copy(&w->out, &out, &n_out);
+        if (r < 0) {
+                json_object_put(slots);
+                return r;
+        }
+        state_put_int(sw, o, "slot", w->slot_number);
+        state_put_int(sw, o, "fingerprint", (int64_t) type_fingerprint(w->type));
+        state_put_int(sw, o, "single_job", w->single_job);
+        state_put_int(sw, o, "generation", (int64_t) w->generation);
+        state_put_int(sw, o, "pid", w->pid);
+        state_put_int(sw, o, "last_pid", w->last_pid);
+        state_put_int(sw, o, "state", w->state);
+        state_put_int(sw, o, "stop_step", w->stop_step);
+        state_put_int(sw, o, "stop_wanted", w->stop_wanted);
+        state_put_int(sw, o, "recycle", w->recycle);
+        state_put_int(sw, o, "input_ended", w->input_ended);
+        state_put_int(sw, o, "failed_start", w->failed_start);
+        state_put_int(sw, o, "exit_code", w->exit_code);
+        state_put_int(sw, o, "exit_status", w->exit_status);
+        state_put_int(sw, o, "gone_since", (int64_t) w->gone_since);
+        state_put_int(sw, o, "started", (int64_t) w->started_usec);
+        state_put_int(sw, o, "ready", (int64_t) w->ready_usec);
+        state_put_int(sw, o, "idle", (int64_t) w->idle_usec);
+        state_put_int(sw, o, "done", (int64_t) w->jobs_done);
+        state_put_int(sw, o, "jobs_max", (int64_t) w->jobs_max);
+        state_put_int(sw, o, "features", w->peer_features);
+        state_put_int(sw, o, "frame_max", w->peer_frame_max);
+        state_put_text(sw, o, "reason", w->reason);
+        state_put_text(sw, o, "cgroup", w->cgroup_name);
+        state_put_fd(sw, o, "pidfd", w->pidfd);
+        state_put_fd(sw, o, "io", w->io.fd);
+        state_put_fd(sw, o, "in", w->in.fd);
+        state_put_fd(sw, o, "err", w->err.fd);
+        state_put_fd(sw, o, "cgroup_fd", w->cgroup_fd);
+        if (w->timer.armed)
+                state_put_int(sw, o, "until", (int64_t) w->timer.when);
+        if (n_out > 0)
+                state_put_bytes(sw, o, "out", out, n_out);
+        if (w->type->protocol == PROTOCOL_FRAME)
+                frame_stream_serialize(&w->stream, sw, o);
+        else if (w->used > 0)
+                state_put_bytes(sw, o, "buffer", w->buffer, w->used);
+        _cleanup_free_ char *tail = worker_stderr_tail(w, STDERR_TAIL_SIZE);
+        if (tail && *tail)
+                state_put_text(sw, o, "tail", tail);
+        if (w->line_used > 0)
+                state_put_bytes(sw, o, "line", w->line, w->line_used);
+        state_put_int(sw, o, "n_slots", w->n_slots);
+        for (unsigned i = 0; i < w->n_slots; i++)
+                if (w->slots[i].state != SLOT_FREE)
+                        (void) json_object_array_add(slots, serialize_slot(sw, &w->slots[i]));
+        state_put_object(sw, o, "slots", slots);
+        return sw->error;
+}
+
+static int restore_buffers(Worker *w, const StateReader *sr, const json_object *o) {
+        const char *tail = state_get_text(o, "tail");
+        const uint8_t *p;
+        size_t n;
+
+        if (state_get_bytes(sr, o, "out", &p, &n) && outq_bytes(&w->out, p, n) < 0)
+                return -ENOMEM;
+        if (w->type->protocol == PROTOCOL_FRAME) {
+                int r = frame_stream_deserialize(&w->stream, sr, o);
+
+                if (r < 0)
+                        return r;
+        } else if (state_get_bytes(sr, o, "buffer", &p, &n)) {
+                w->buffer = malloc(n + 4096);
+                if (!w->buffer)
+                        return -ENOMEM;
+                memcpy(w->buffer, p, n);
+                w->used = n;
+                w->room = n + 4096;
+                w->scanned = 0;
+        }
+        if (tail && (w->tail = malloc(STDERR_TAIL_SIZE))) {
+                w->tail_used = MIN(strlen(tail), (size_t) STDERR_TAIL_SIZE);
+                memcpy(w->tail, tail, w->tail_used);
+        }
+        if (state_get_bytes(sr, o, "line", &p, &n) && n <= 2048 && (w->line = malloc(2048))) {
+                memcpy(w->line, p, n);
+                w->line_used = n;
+        }
+        return 0;
+}
+
+static void restore_slots(Worker *w, const json_object *slots, Job *(*find_job)(void *, uint64_t), void *userdata) {
+        for (size_t i = 0; slots && i < json_object_array_length(slots) && i < w->n_slots; i++) {
+                json_object *e = json_object_array_get_idx(slots, i);
+                WorkerSlot *s = &w->slots[i];
+
+                s->job_id = (uint64_t) state_get_int(e, "job");
+                s->attempt = (uint32_t) state_get_int(e, "attempt");
+                s->state = state_get_int(e, "state") == SLOT_RUNNING ? SLOT_RUNNING : SLOT_FENCED;
+                if (s->state == SLOT_RUNNING) {
+                        Job *j = find_job(userdata, s->job_id);
+
+                        if (j) {
+                                s->job = job_ref(j);
+                                j->worker = w;
+                                j->pool = w->pool;
+                                j->pool_name = w->pool_name;
+                                j->state = JOB_RUNNING;
+                                w->n_running++;
+                        } else
+                                s->state = SLOT_FENCED; /* nobody knows the job any more: its answer will be dropped */
+                }
+                if (s->state == SLOT_FENCED)
+                        w->n_fenced++;
+                if (state_get_object(e, "until"))
+                        timer_arm(&w->host->timers, &s->timer, (uint64_t) state_get_int(e, "until"));
+        }
+}
+
+static void restore_fields(Worker *w, const json_object *o) {
+        w->generation = (uint64_t) state_get_int(o, "generation");
+        w->pid = (pid_t) state_get_int(o, "pid");
+        w->last_pid = (pid_t) state_get_int(o, "last_pid");
+        w->state = (WorkerState) MIN((uint64_t) state_get_int(o, "state"), (uint64_t) WORKER_STOPPING);
+        w->stop_step = (unsigned) state_get_int(o, "stop_step");
+        w->stop_wanted = state_get_int(o, "stop_wanted");
+        w->recycle = state_get_int(o, "recycle") || (uint64_t) state_get_int(o, "fingerprint") != type_fingerprint(w->type);
+        w->input_ended = state_get_int(o, "input_ended");
+        w->failed_start = state_get_int(o, "failed_start");
+        w->exit_code = (int) state_get_int(o, "exit_code");
+        w->exit_status = (int) state_get_int(o, "exit_status");
+        w->gone_since = (uint64_t) state_get_int(o, "gone_since");
+        w->started_usec = (uint64_t) state_get_int(o, "started");
+        w->ready_usec = (uint64_t) state_get_int(o, "ready");
+        w->idle_usec = (uint64_t) state_get_int(o, "idle");
+        w->jobs_done = (uint64_t) state_get_int(o, "done");
+        w->jobs_max = (uint64_t) state_get_int(o, "jobs_max");
+        w->peer_features = (uint32_t) state_get_int(o, "features");
+        w->peer_frame_max = (uint32_t) state_get_int(o, "frame_max");
+        w->pidfd = state_get_fd(o, "pidfd");
+        w->io.fd = state_get_fd(o, "io");
+        w->in.fd = state_get_fd(o, "in");
+        w->err.fd = state_get_fd(o, "err");
+        w->cgroup_fd = state_get_fd(o, "cgroup_fd");
+        if (state_get_text(o, "reason"))
+                w->reason = strdup(state_get_text(o, "reason"));
+        if (state_get_text(o, "cgroup"))
+                w->cgroup_name = strdup(state_get_text(o, "cgroup"));
+}
+
+int worker_deserialize(const WorkerSpec *spec, const StateReader *sr, const json_object *o, Job *(*find_job)(void *userdata, uint64_t id),
+                       void *userdata, Worker **ret) {
+        WorkerSpec s = *spec;
+        Host *h = spec->host;
+        Worker *w;
+        int r;
+
+        s.slot_number = (unsigned) state_get_int(o, "slot");
+        s.single_job = state_get_int(o, "single_job");
+        w = worker_alloc(&s);
+        if (!w)
+                return -ENOMEM;
+        /* it may have been started with more slots than its type has now */
+        unsigned n = (unsigned) state_get_int(o, "n_slots");
+        if (n > 0 && n <= w->n_slots)
+                w->n_slots = n;
+        restore_fields(w, o);
+        r = restore_buffers(w, sr, o);
+        if (r >= 0 && w->exit_code == 0 && w->pid > 0)
+                r = map_add(&h->by_pid, &w->by_pid, (uint64_t) w->pid);
+        if (r >= 0 && !w->input_ended && w->io.fd >= 0)
+                r = hot_watch(&h->hot, &w->io, EPOLLIN);
+        if (r >= 0 && w->err.fd >= 0)
+                r = hot_watch(&h->hot, &w->err, EPOLLIN);
+        if (r < 0) {
+                worker_free(w);
+                return r;
+        }
+        restore_slots(w, state_get_object(o, "slots"), find_job, userdata);
+        if (state_get_object(o, "until"))
+                timer_arm(&h->timers, &w->timer, (uint64_t) state_get_int(o, "until"));
+        if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME)
+                timer_arm(&h->timers, &w->heartbeat, now_usec() + w->type->heartbeat_usec);
+        if (!outq_empty(&w->out) || (w->type->protocol == PROTOCOL_EXEC && w->in.fd >= 0 && w->n_running > 0))
+                worker_flush_later(w);
+        *ret = w;
+        return 0;
+}
+
+/* --- jobs --- */
+
+void job_serialize(Job *j, StateWriter *sw, json_object *o) {
+        state_put_int(sw, o, "id", (int64_t) j->id);
+        state_put_int(sw, o, "state", j->state);
+        state_put_text(sw, o, "pool", j->pool_name);
+        state_put_text(sw, o, "method", j->method);
+        state_put_text(sw, o, "session", j->session);
+        state_put_text(sw, o, "key", j->key);
+        state_put_text(sw, o, "trace", j->trace);
+        state_put_blob(sw, o, "payload", j->payload);
+        state_put_int(sw, o, "payload_size", (int64_t) j->payload_size);
+        state_put_int(sw, o, "kind", j->kind);
+        state_put_int(sw, o, "deadline", (int64_t) j->deadline_usec);
+        state_put_int(sw, o, "timeout", (int64_t) j->timeout_usec);
+        state_put_int(sw, o, "priority", j->priority);
+        state_put_int(sw, o, "attempts", j->attempts);
+        state_put_int(sw, o, "crashes", j->crashes);
+        state_put_int(sw, o, "detached", j->detached);
+        state_put_int(sw, o, "uid", j->uid);
+        state_put_int(sw, o, "accepted", (int64_t) j->accepted_usec);
+        state_put_int(sw, o, "accepted_real", (int64_t) j->accepted_real_usec);
+        state_put_int(sw, o, "dispatched", (int64_t) j->dispatched_usec);
+        state_put_int(sw, o, "finished", (int64_t) j->finished_usec);
+        state_put_int(sw, o, "progress", j->progress);
+        state_put_text(sw, o, "progress_text", j->progress_text);
+        state_put_text(sw, o, "ran_on", j->ran_on);
+        state_put_int(sw, o, "result_kind", j->result_kind);
+        state_put_blob(sw, o, "result", j->result);
+        state_put_text(sw, o, "error", j->error);
+        state_put_text(sw, o, "code", j->code);
+        state_put_int(sw, o, "retry", j->retry);
+}
+
+/* The codes are constants of this image. */
+static const char *known_code(const char *s) {
+        static const char *const codes[] = { "Failed", "Timeout", "Cancelled", "Refused", "Crashed", "ResultTooLarge", "NotCarried", "PoolUnavailable" };
+
+        for (size_t i = 0; s && i < ELEMENTSOF(codes); i++)
+                if (streq(codes[i], s))
+                        return codes[i];
+        return NULL;
+}
+
+static int get_text(const json_object *o, const char *key, char **ret) {
+        const char *s = state_get_text(o, key);
+
+        if (s && !(*ret = strdup(s)))
+                return -ENOMEM;
+        return 0;
+}
+
+int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
+        _cleanup_(job_unrefp) Job *j = job_new();
+
+        if (!j)
+                return -ENOMEM;
+        j->id = (uint64_t) state_get_int(o, "id");
+        j->state = (JobState) state_get_int(o, "state");
+        if (j->id == 0 || (unsigned) j->state >= _JOB_STATE_MAX)
+                return -EBADMSG;
+        if (get_text(o, "method", &j->method) < 0 || get_text(o, "session", &j->session) < 0 || get_text(o, "key", &j->key) < 0 ||
+            get_text(o, "trace", &j->trace) < 0 || get_text(o, "progress_text", &j->progress_text) < 0 || get_text(o, "error", &j->error) < 0)
+                return -ENOMEM;
+        j->payload = state_get_blob(sr, o, "payload");
+        if (!j->payload && state_get_object(o, "payload"))
+                return -ENOMEM;
+        j->payload_size = (size_t) state_get_int(o, "payload_size");
+        j->kind = (PayloadKind) state_get_int(o, "kind");
+        j->deadline_usec = (uint64_t) state_get_int(o, "deadline");
+        j->timeout_usec = (uint64_t) state_get_int(o, "timeout");
+        j->priority = (int32_t) state_get_int(o, "priority");
+        j->attempts = (uint32_t) state_get_int(o, "attempts");
+        j->crashes = (uint32_t) state_get_int(o, "crashes");
+        j->detached = state_get_int(o, "detached");
+        j->uid = (uid_t) state_get_int(o, "uid");
+        j->accepted_usec = (uint64_t) state_get_int(o, "accepted");
+        j->accepted_real_usec = (uint64_t) state_get_int(o, "accepted_real");
+        j->dispatched_usec = (uint64_t) state_get_int(o, "dispatched");
+        j->finished_usec = (uint64_t) state_get_int(o, "finished");
+        j->progress = (uint32_t) state_get_int(o, "progress");
+        str_copy(j->ran_on, sizeof(j->ran_on), strempty(state_get_text(o, "ran_on")));
+        j->result_kind = (PayloadKind) state_get_int(o, "result_kind");
+        j->result = state_get_blob(sr, o, "result");
+        j->code = known_code(state_get_text(o, "code"));
+        j->retry = state_get_int(o, "retry");
+        *ret = TAKE_PTR(j);
+        return 0;
+}

@@ -1,0 +1,906 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One worker. Everything that happens to it is an event; what an event means in a state is a cell of the table below, and nothing else
+ * changes `state`.
+ *
+ * The end has three parts. The process exits (SIGCHLD); what it had written is still in the socket and is read first, because a child's exit
+ * can be dispatched before its last result. Then its descendants are killed: the cgroup where there is one, else the process group while
+ * the zombie still pins its number, and orphans by their environment. Only when nothing is left is the worker dead, and only then may a job
+ * that it held be tried again: two attempts never overlap.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "basic/fd.h"
+#include "worker/reaper.h"
+#include "worker/spawn.h"
+#include "worker/worker.h"
+
+#define STOP_ASK_USEC (2 * USEC_PER_SEC)      /* from closing stdin to TERM, unless StopTimeout= is shorter */
+#define KILL_AGAIN_USEC (1 * USEC_PER_SEC)
+#define GONE_POLL_USEC (10 * USEC_PER_MSEC)   /* how often descendants that do not die are looked at */
+#define GONE_TIMEOUT_USEC (10 * USEC_PER_SEC) /* then they are given up, with a loud word */
+#define QUICK_EXIT_USEC (1 * USEC_PER_SEC)    /* an exit so soon is a failed start */
+#define EXIT_PERMANENT 125
+
+typedef enum Action {
+        ACT_NONE,
+        ACT_READY,    /* tell the pool */
+        ACT_IDLE,     /* tell the pool, or recycle */
+        ACT_AWAIT,    /* give it the time to exit by itself, so that its status is seen */
+        ACT_ASK,      /* close its stdin */
+        ACT_TERM,
+        ACT_KILL,
+        ACT_ESCALATE, /* the next of ask, TERM, KILL */
+        ACT_EXITED,   /* kill what it left behind */
+        ACT_BURY,     /* tell the pool */
+        ACT_BUG,      /* cannot happen */
+} Action;
+
+typedef struct Cell {
+        WorkerState next;
+        Action action;
+} Cell;
+
+#define STAY(s) { WORKER_##s, ACT_NONE }
+#define BUG(s) { WORKER_##s, ACT_BUG }
+#define GO(s, a) { WORKER_##s, ACT_##a }
+
+/* clang-format off */
+static const Cell table[_WORKER_STATE_MAX][_WORKER_EVENT_MAX] = {
+        /*                    READY              BUSY            IDLE                DRAIN               STOP                KILL                TIMEOUT                 BAD                 EXIT                  GONE            CLOSED */
+        [WORKER_STARTING] = { GO(READY, READY),  BUG(STARTING),  BUG(STARTING),      GO(STOPPING, ASK),  GO(STOPPING, ASK),  GO(STOPPING, KILL), GO(STOPPING, TERM),     GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(STARTING), GO(STOPPING, AWAIT) },
+        [WORKER_READY] =    { STAY(READY),       STAY(BUSY),     STAY(READY),        GO(STOPPING, ASK),  GO(STOPPING, ASK),  GO(STOPPING, KILL), STAY(READY),            GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(READY), GO(STOPPING, AWAIT) },
+        [WORKER_BUSY] =     { STAY(BUSY),        STAY(BUSY),     GO(READY, IDLE),    STAY(DRAINING),     GO(STOPPING, TERM), GO(STOPPING, KILL), STAY(BUSY),             GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(BUSY), GO(STOPPING, AWAIT) },
+        [WORKER_DRAINING] = { STAY(DRAINING),    BUG(DRAINING),  GO(STOPPING, ASK),  STAY(DRAINING),     GO(STOPPING, TERM), GO(STOPPING, KILL), GO(STOPPING, TERM),     GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(DRAINING), GO(STOPPING, AWAIT) },
+        [WORKER_STOPPING] = { STAY(STOPPING),    BUG(STOPPING),  STAY(STOPPING),     STAY(STOPPING),     STAY(STOPPING),     GO(STOPPING, KILL), GO(STOPPING, ESCALATE), STAY(STOPPING),     GO(STOPPING, EXITED), GO(DEAD, BURY), STAY(STOPPING) },
+        [WORKER_DEAD] =     { BUG(DEAD),         BUG(DEAD),      STAY(DEAD),         STAY(DEAD),         STAY(DEAD),         STAY(DEAD),         STAY(DEAD),             STAY(DEAD),         BUG(DEAD),            BUG(DEAD), STAY(DEAD) },
+};
+/* clang-format on */
+
+static const char *const state_names[_WORKER_STATE_MAX] = {
+        [WORKER_STARTING] = "starting",
+        [WORKER_READY] = "ready",
+        [WORKER_BUSY] = "busy",
+        [WORKER_DRAINING] = "draining",
+        [WORKER_STOPPING] = "stopping",
+        [WORKER_DEAD] = "dead",
+};
+
+const char *worker_state_to_string(WorkerState s) {
+        return state_names[s];
+}
+
+EventFields worker_fields(const Worker *w) {
+        return (EventFields) {
+                .pool = w->pool_name,
+                .worker = w->name,
+                .generation = w->generation,
+                .pid = w->last_pid,
+        };
+}
+
+void worker_set_reason(Worker *w, const char *format, ...) {
+        va_list ap;
+        char *s;
+
+        if (w->reason) /* the first cause is the cause */
+                return;
+        va_start(ap, format);
+        int r = vasprintf(&s, format, ap);
+        va_end(ap);
+        if (r >= 0)
+                w->reason = s;
+}
+
+int worker_signal(Worker *w, int sig) {
+        if (w->pid == 0 || w->exit_code != 0)
+                return -ESRCH;
+        return syscall(SYS_pidfd_send_signal, w->pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+/* To the process and everything in its group; the process is not reaped yet, so the number is still its own. */
+static void signal_group(Worker *w, int sig) {
+        if (w->pid == 0)
+                return;
+        if (kill(-w->pid, sig) < 0 && errno != ESRCH)
+                (void) worker_signal(w, sig);
+}
+
+static void kill_all(Worker *w) {
+        if (w->cgroup_fd >= 0)
+                (void) cgroup_kill(w->cgroup_fd);
+        signal_group(w, SIGKILL);
+}
+
+static void arm(Worker *w, uint64_t usec) {
+        timer_arm(&w->host->timers, &w->timer, usec == USEC_INFINITY ? USEC_INFINITY : now_usec() + usec);
+}
+
+void worker_close_input(Worker *w) {
+        if (w->in.fd >= 0) {
+                hot_unwatch(&w->host->hot, &w->in);
+                w->in.fd = fd_close(w->in.fd);
+        }
+}
+
+static void do_stop_step(Worker *w) {
+        switch (w->stop_step) {
+        case 0:
+                if (w->in.fd >= 0)
+                        worker_close_input(w);
+                else if (w->type->protocol == PROTOCOL_EXEC || shutdown(w->io.fd, SHUT_WR) < 0)
+                        (void) worker_signal(w, SIGTERM);
+                arm(w, MIN(w->type->stop_timeout_usec, (uint64_t) STOP_ASK_USEC));
+                return;
+        case 1:
+                signal_group(w, SIGTERM);
+                arm(w, w->type->stop_timeout_usec);
+                return;
+        default:
+                kill_all(w);
+                arm(w, KILL_AGAIN_USEC);
+        }
+}
+
+static void bury_slots(Worker *w) {
+        for (unsigned i = 0; i < w->n_slots; i++) {
+                WorkerSlot *s = &w->slots[i];
+                Job *j = s->job;
+
+                timer_disarm(&w->host->timers, &s->timer);
+                if (s->state == SLOT_FENCED)
+                        w->n_fenced--;
+                if (s->state == SLOT_RUNNING) {
+                        w->n_running--;
+                        s->job = NULL;
+                        s->state = SLOT_FREE;
+                        w->ops->job_lost(w, j);
+                        job_unref(j);
+                }
+                s->state = SLOT_FREE;
+        }
+}
+
+static void act(Worker *w, Action a) {
+        switch (a) {
+        case ACT_NONE:
+                return;
+        case ACT_READY:
+                w->ready_usec = w->idle_usec = now_usec();
+                timer_disarm(&w->host->timers, &w->timer);
+                w->ops->ready(w);
+                return;
+        case ACT_IDLE:
+                w->idle_usec = now_usec();
+                w->ops->ready(w);
+                return;
+        case ACT_AWAIT:
+                w->stop_step = 0;
+                arm(w, MIN(w->type->stop_timeout_usec, (uint64_t) STOP_ASK_USEC));
+                return;
+        case ACT_ASK:
+        case ACT_TERM:
+        case ACT_KILL:
+                w->stop_step = a == ACT_ASK ? 0 : a == ACT_TERM ? 1 : 2;
+                do_stop_step(w);
+                return;
+        case ACT_ESCALATE:
+                if (w->exit_code != 0) { /* it is gone, a descendant is not */
+                        worker_check_gone(w);
+                        return;
+                }
+                w->stop_step = MIN(w->stop_step + 1, 2U);
+                do_stop_step(w);
+                return;
+        case ACT_EXITED:
+                w->gone_since = now_usec();
+                return;
+        case ACT_BURY:
+                timer_disarm(&w->host->timers, &w->timer);
+                bury_slots(w);
+                w->ops->dead(w);
+                return;
+        case ACT_BUG:
+                log_write(w->host->log, LOG_ERR, "Internal error: %s met an event that cannot be in state %s", w->name, state_names[w->state]);
+        }
+}
+
+void worker_event(Worker *w, WorkerEvent e) {
+        const Cell *c = &table[w->state][e];
+
+        w->state = c->next;
+        if (w->state >= WORKER_DRAINING)
+                list_remove(&w->free_link);
+        act(w, c->action);
+}
+
+static void on_timer(Timer *t) {
+        Worker *w = CONTAINER_OF(t, Worker, timer);
+        EventFields f = worker_fields(w);
+        char span[64];
+
+        if (w->state == WORKER_STARTING) {
+                worker_set_reason(w, "did not say that it is ready within StartTimeout=%s", usec_format(span, sizeof(span), w->type->start_timeout_usec));
+                w->failed_start = true;
+        } else if (w->state == WORKER_DRAINING)
+                event_send(w->host, EVENT_WORKER_HUNG, &f, "%s did not finish its jobs within DrainTimeout=%s, stopping it", w->name,
+                           usec_format(span, sizeof(span), w->type->drain_timeout_usec));
+        worker_event(w, WORKER_EV_TIMEOUT);
+}
+
+static void on_heartbeat(Timer *t) {
+        Worker *w = CONTAINER_OF(t, Worker, heartbeat);
+        EventFields f = worker_fields(w);
+        uint8_t *p, span[64];
+        FrameWriter fw;
+
+        if (w->state >= WORKER_STOPPING)
+                return;
+        if (now_usec() - w->heard_usec > 3 * w->type->heartbeat_usec) {
+                worker_set_reason(w, "was not heard for three times HeartbeatInterval=%s", usec_format((char *) span, sizeof(span), w->type->heartbeat_usec));
+                event_send(w->host, EVENT_WORKER_HUNG, &f, "%s %s, stopping it", w->name, strna(w->reason));
+                worker_event(w, WORKER_EV_BAD);
+                return;
+        }
+        p = outq_reserve(&w->out, FRAME_HEADER_SIZE);
+        if (p) {
+                FrameHeader h = { .type = FRAME_PING };
+
+                frame_writer_begin(&fw, p, FRAME_HEADER_SIZE);
+                outq_commit(&w->out, (size_t) frame_writer_end(&fw, &h, 0));
+                worker_flush_later(w);
+        }
+        timer_arm(&w->host->timers, &w->heartbeat, now_usec() + w->type->heartbeat_usec);
+}
+
+/* --- input and output --- */
+
+static void input_bad(Worker *w, int r) {
+        EventFields f = worker_fields(w);
+        uint64_t job = 0;
+
+        for (unsigned i = 0; i < w->n_slots; i++)
+                if (w->slots[i].state == SLOT_RUNNING)
+                        job = w->slots[i].job_id;
+        f.job = job;
+        worker_set_reason(w, "broke the protocol: %s", strerror(-r));
+        event_send(w->host, EVENT_WORKER_PROTOCOL, &f, "%s %s, stopping it", w->name, w->reason);
+        hot_unwatch(&w->host->hot, &w->io); /* nothing that it says counts any more */
+        w->input_ended = true;
+        worker_event(w, WORKER_EV_BAD);
+}
+
+static void handle_input(Worker *w, bool all) {
+        if (w->input_ended)
+                return;
+        int r = w->protocol->input(w, all);
+        if (r == -EAGAIN || r == 0)
+                return;
+        if (r == -EPIPE || r == -ECONNRESET) {
+                hot_unwatch(&w->host->hot, &w->io);
+                w->input_ended = true;
+                if (w->exit_code == 0 && w->type->protocol != PROTOCOL_EXEC) {
+                        /* its end of the socket is closed: it exits, or it is of no use any more */
+                        if (w->state < WORKER_STOPPING && w->n_running > 0)
+                                worker_set_reason(w, "closed its stdout while it had a job");
+                        else if (w->state < WORKER_STOPPING)
+                                worker_set_reason(w, "closed its stdout");
+                        worker_event(w, WORKER_EV_CLOSED);
+                }
+                return;
+        }
+        input_bad(w, r);
+}
+
+static void on_io(HotFd *h, uint32_t revents) {
+        Worker *w = CONTAINER_OF(h, Worker, io);
+
+        if (revents & EPOLLOUT)
+                worker_flush_later(w);
+        if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))
+                handle_input(w, false);
+}
+
+static void on_in(HotFd *h, uint32_t revents) {
+        Worker *w = CONTAINER_OF(h, Worker, in);
+
+        if (revents & (EPOLLERR | EPOLLHUP) && !(revents & EPOLLOUT)) { /* it does not want the rest: no error for a command */
+                outq_done(&w->out);
+                worker_close_input(w);
+                return;
+        }
+        worker_flush_later(w);
+}
+
+static void on_flush(Defer *d) {
+        Worker *w = CONTAINER_OF(d, Worker, flush);
+        bool pipe = w->type->protocol == PROTOCOL_EXEC;
+        HotFd *h = pipe ? &w->in : &w->io;
+        int r;
+
+        if (h->fd < 0 || outq_empty(&w->out))
+                return;
+        r = outq_flush(&w->out, h->fd, !pipe);
+        if (r < 0) { /* gone, or deaf: its exit or the end of its output tells the rest */
+                outq_done(&w->out);
+                if (pipe)
+                        worker_close_input(w);
+                return;
+        }
+        if (pipe) {
+                if (r == 0)
+                        worker_close_input(w); /* the payload is complete: EOF */
+                else
+                        (void) hot_watch(&w->host->hot, h, EPOLLOUT);
+                return;
+        }
+        if (!w->input_ended)
+                (void) hot_watch(&w->host->hot, h, r > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+void worker_flush_later(Worker *w) {
+        hot_defer(&w->host->hot, &w->flush);
+}
+
+/* --- slots --- */
+
+WorkerSlot *worker_find_slot(Worker *w, uint64_t job_id, uint32_t attempt) {
+        for (unsigned i = 0; i < w->n_slots; i++) {
+                WorkerSlot *s = &w->slots[i];
+
+                if (s->state != SLOT_FREE && s->job_id == job_id && (attempt == 0 || s->attempt == attempt))
+                        return s;
+        }
+        return NULL;
+}
+
+/* After a slot became free: perhaps the last one in hand. */
+static bool only_wedged(const Worker *w);
+static void slot_freed(Worker *w) {
+        if (w->state == WORKER_DRAINING && only_wedged(w)) {
+                worker_event(w, WORKER_EV_BAD);
+                return;
+        }
+        if (w->n_running + w->n_fenced == 0 && (w->state == WORKER_BUSY || w->state == WORKER_DRAINING))
+                worker_event(w, WORKER_EV_IDLE);
+        else if (w->state == WORKER_BUSY)
+                w->ops->ready(w);
+}
+
+void worker_slot_result(WorkerSlot *s, JobResult *r) {
+        Worker *w = s->worker;
+        Job *j = TAKE_PTR(s->job);
+        bool fenced = s->state == SLOT_FENCED;
+
+        timer_disarm(&w->host->timers, &s->timer);
+        s->state = SLOT_FREE;
+        if (fenced) {
+                EventFields f = worker_fields(w);
+
+                f.job = s->job_id;
+                w->n_fenced--;
+                event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that had ended without it; the answer is dropped", w->name, s->attempt);
+                job_result_done(r);
+        } else {
+                w->n_running--;
+                w->jobs_done++;
+                w->ops->job_end(w, j, r);
+                job_unref(j);
+        }
+        slot_freed(w);
+}
+
+static void on_slot_timer(Timer *t) {
+        WorkerSlot *s = CONTAINER_OF(t, WorkerSlot, timer);
+        Worker *w = s->worker;
+        EventFields f = worker_fields(w);
+        char span[64], text[160];
+
+        f.job = s->job_id;
+        if (s->state == SLOT_RUNNING) {
+                Job *j = s->job;
+                bool deadline = j->deadline_usec > 0 && realtime_usec() >= j->deadline_usec;
+                uint64_t ran = now_usec() - j->dispatched_usec;
+
+                snprintf(text, sizeof(text), deadline ? "the job's deadline passed after %s of work" : "no result within %s",
+                         usec_format(span, sizeof(span), deadline || j->timeout_usec == 0 ? (deadline ? ran : w->type->job_timeout_usec) : j->timeout_usec));
+                event_send(w->host, EVENT_JOB_TIMEOUT, &f, "A job on %s timed out: %s", w->name, text);
+                worker_end_job(w, j, FRAME_TIMEOUT, text);
+                return;
+        }
+        /* FENCED: it was asked to cancel, and has not confirmed */
+        worker_set_reason(w, "did not confirm a cancellation within CancelTimeout=%s", usec_format(span, sizeof(span), w->type->cancel_timeout_usec));
+        event_send(w->host, EVENT_WORKER_HUNG, &f, "%s %s", w->name, w->reason);
+        if (w->n_running == 0)
+                worker_event(w, WORKER_EV_BAD);
+        else {
+                w->stop_wanted = true;
+                worker_drain(w, w->type->drain_timeout_usec, NULL);
+        }
+}
+
+/* With several slots: what is still wedged when the other jobs have ended is not waited for. */
+static bool only_wedged(const Worker *w) {
+        for (unsigned i = 0; i < w->n_slots; i++)
+                if (w->slots[i].state == SLOT_RUNNING || (w->slots[i].state == SLOT_FENCED && w->slots[i].timer.armed))
+                        return false;
+        return w->n_fenced > 0;
+}
+
+int worker_assign(Worker *w, Job *j, char **reterr_reason) {
+        WorkerSlot *s = NULL;
+        uint64_t now = now_usec(), timeout, until;
+        int r;
+
+        for (unsigned i = 0; i < w->n_slots && !s; i++)
+                if (w->slots[i].state == SLOT_FREE)
+                        s = &w->slots[i];
+        assert(s && worker_has_slot(w));
+
+        s->job_id = j->id;
+        s->attempt = j->attempts + 1;
+        s->job = j;
+        r = w->protocol->assign(w, s);
+        if (r < 0) {
+                s->job = NULL;
+                *reterr_reason = str_printf("the %s protocol cannot carry this payload: %s", protocol_to_string(w->type->protocol),
+                                            r == -EBADMSG ? "it is not what its kind says" : r == -EMSGSIZE ? "it is above JsonMax=" : strerror(-r));
+                return r;
+        }
+        job_ref(j);
+        j->attempts++;
+        j->state = JOB_RUNNING;
+        j->worker = w;
+        j->dispatched_usec = now;
+        memcpy(j->ran_on, w->name, sizeof(j->ran_on));
+        s->state = SLOT_RUNNING;
+        w->n_running++;
+
+        timeout = j->timeout_usec > 0 ? j->timeout_usec : w->type->job_timeout_usec;
+        until = timeout == USEC_INFINITY ? USEC_INFINITY : now + timeout;
+        if (j->deadline_usec > 0) {
+                uint64_t real = realtime_usec();
+
+                until = MIN(until, j->deadline_usec > real ? now + (j->deadline_usec - real) : now);
+        }
+        timer_arm(&w->host->timers, &s->timer, until);
+        worker_flush_later(w);
+        if (w->state == WORKER_READY)
+                worker_event(w, WORKER_EV_BUSY);
+        return 0;
+}
+
+void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text) {
+        WorkerSlot *s = worker_find_slot(w, j->id, 0);
+        JobResult r = { .status = status, .error = text ? strdup(text) : NULL };
+        Job *owned;
+
+        if (!s || s->state != SLOT_RUNNING) {
+                job_result_done(&r);
+                return;
+        }
+        owned = TAKE_PTR(s->job);
+        s->state = SLOT_FENCED;
+        w->n_running--;
+        w->n_fenced++;
+        timer_disarm(&w->host->timers, &s->timer);
+        w->ops->job_end(w, owned, &r);
+        job_unref(owned);
+
+        if (w->state >= WORKER_STOPPING)
+                return;
+        if (w->protocol->cancel(w, s) > 0) {
+                timer_arm(&w->host->timers, &s->timer, w->type->cancel_timeout_usec == USEC_INFINITY ? USEC_INFINITY : now_usec() + w->type->cancel_timeout_usec);
+                worker_flush_later(w);
+                return;
+        }
+        w->stop_wanted = true;
+        worker_set_reason(w, status == FRAME_TIMEOUT ? "its job timed out" : "its job was cancelled");
+        worker_event(w, WORKER_EV_STOP);
+}
+
+void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason) {
+        if (w->state >= WORKER_DRAINING)
+                return;
+        w->stop_wanted = true;
+        if (reason)
+                worker_set_reason(w, "%s", reason);
+        bool busy = w->state == WORKER_BUSY;
+        worker_event(w, WORKER_EV_DRAIN);
+        if (busy)
+                arm(w, timeout_usec);
+}
+
+void worker_stop(Worker *w, const char *reason) {
+        if (w->state >= WORKER_STOPPING)
+                return;
+        w->stop_wanted = true;
+        worker_set_reason(w, "%s", reason);
+        worker_event(w, WORKER_EV_STOP);
+}
+
+void worker_kill(Worker *w, const char *reason) {
+        worker_set_reason(w, "%s", reason);
+        worker_event(w, WORKER_EV_KILL);
+}
+
+/* --- the end --- */
+
+static void drain_everything(Worker *w) {
+        if (!w->input_ended && w->io.fd >= 0)
+                handle_input(w, true);
+        worker_stderr_drain(w);
+}
+
+void worker_exited(Worker *w, int code, int status) {
+        siginfo_t si;
+        bool was_starting = w->state == WORKER_STARTING;
+
+        kill_all(w); /* while its zombie pins the number of its group */
+        drain_everything(w);
+        w->exit_code = code;
+        w->exit_status = status;
+        w->oom_kills = cgroup_oom_kills(w->cgroup_fd);
+        while (waitid(P_PID, (id_t) w->pid, &si, WEXITED) < 0 && errno == EINTR)
+                ;
+        map_remove(&w->host->by_pid, &w->by_pid);
+        if (was_starting || (w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0 && !w->stop_wanted && now_usec() - w->started_usec < QUICK_EXIT_USEC))
+                w->failed_start = true;
+        worker_close_input(w);
+        hot_unwatch(&w->host->hot, &w->io);
+        hot_undefer(&w->flush);
+        w->input_ended = true;
+        timer_disarm(&w->host->timers, &w->heartbeat);
+        worker_event(w, WORKER_EV_EXIT);
+        w->protocol->exited(w);
+        worker_check_gone(w);
+}
+
+static unsigned remaining(Worker *w) {
+        if (w->cgroup_fd >= 0) {
+                int r = cgroup_populated(w->cgroup_fd);
+
+                if (r > 0)
+                        (void) cgroup_kill(w->cgroup_fd);
+                return r > 0;
+        }
+        unsigned n = orphans_kill(w->host, w);
+        if (n == 0 && w->pid > 0 && kill(-w->pid, 0) == 0)
+                n = 1;
+        return n;
+}
+
+void worker_check_gone(Worker *w) {
+        if (w->exit_code == 0 || w->state == WORKER_DEAD)
+                return;
+        if (remaining(w) > 0) {
+                if (now_usec() - w->gone_since < GONE_TIMEOUT_USEC) {
+                        timer_arm(&w->host->timers, &w->timer, now_usec() + GONE_POLL_USEC);
+                        return;
+                }
+                EventFields f = worker_fields(w);
+                event_send(w->host, EVENT_ORPHAN_KILLED, &f, "A descendant of %s cannot be killed (in the kernel, for %s); going on without proof of its end",
+                           w->name, "more than 10s");
+        }
+        w->pid = 0;
+        worker_event(w, WORKER_EV_GONE);
+}
+
+char *worker_describe_exit(const Worker *w, char *buf, size_t size) {
+        const char *name = w->exit_status > 0 && w->exit_status < NSIG ? sigabbrev_np(w->exit_status) : NULL;
+        char what[96];
+
+        if (w->exit_code == 0)
+                snprintf(what, sizeof(what), "runs");
+        else if (w->exit_code == CLD_EXITED)
+                snprintf(what, sizeof(what), "exited with status %d", w->exit_status);
+        else
+                snprintf(what, sizeof(what), "was killed by SIG%s%s%s", strna(name), w->exit_code == CLD_DUMPED ? " (core dumped)" : "",
+                         w->oom_kills > 0 ? " (out of memory: MemoryMax=)" : "");
+        if (w->reason)
+                snprintf(buf, size, "%s; it %s", w->reason, what);
+        else
+                snprintf(buf, size, "%s", what);
+        return buf;
+}
+
+uint64_t worker_rss(const Worker *w) {
+        _cleanup_free_ char *text = NULL;
+        char path[40];
+        unsigned long long total, resident;
+
+        if (w->pid == 0 || w->exit_code != 0)
+                return 0;
+        snprintf(path, sizeof(path), "/proc/%d/statm", (int) w->pid);
+        if (file_read(-1, path, 4096, &text, NULL) < 0 || sscanf(text, "%llu %llu", &total, &resident) != 2)
+                return 0;
+        return resident * (uint64_t) sysconf(_SC_PAGESIZE);
+}
+
+Worker *worker_free(Worker *w) {
+        if (!w)
+                return NULL;
+        Host *h = w->host;
+
+        timer_disarm(&h->timers, &w->timer);
+        timer_disarm(&h->timers, &w->heartbeat);
+        for (unsigned i = 0; i < w->n_slots; i++)
+                timer_disarm(&h->timers, &w->slots[i].timer);
+        hot_unwatch(&h->hot, &w->io);
+        hot_unwatch(&h->hot, &w->in);
+        hot_unwatch(&h->hot, &w->err);
+        hot_undefer(&w->flush);
+        list_remove(&w->link);
+        list_remove(&w->free_link);
+        if (w->by_pid.hash != 0)
+                map_remove(&h->by_pid, &w->by_pid);
+        w->protocol->done(w);
+        outq_done(&w->out);
+        frame_stream_done(&w->stream);
+        free(w->buffer);
+        fd_close(w->io.fd);
+        fd_close(w->in.fd);
+        fd_close(w->err.fd);
+        fd_close(w->pidfd);
+        w->cgroup_fd = fd_close(w->cgroup_fd);
+        if (w->cgroup_name)
+                (void) cgroup_worker_remove(&h->cgroup, w->cgroup_name);
+        free(w->cgroup_name);
+        free(w->reason);
+        free(w->tail);
+        free(w->line);
+        free(w->slots);
+        worker_type_unref(w->type);
+        free(w);
+        return NULL;
+}
+
+/* --- the beginning --- */
+
+static const WorkerProtocol *const protocols[_PROTOCOL_MAX] = {
+        [PROTOCOL_FRAME] = &worker_protocol_frame,
+        [PROTOCOL_JSONL] = &worker_protocol_jsonl,
+        [PROTOCOL_EXEC] = &worker_protocol_exec,
+};
+
+Worker *worker_alloc(const WorkerSpec *spec) {
+        Worker *w = new0(Worker, 1);
+
+        if (!w)
+                return NULL;
+        w->n_slots = spec->single_job ? 1 : spec->type->slots;
+        w->slots = new0(WorkerSlot, w->n_slots);
+        if (!w->slots) {
+                free(w);
+                return NULL;
+        }
+        for (unsigned i = 0; i < w->n_slots; i++) {
+                w->slots[i].worker = w;
+                w->slots[i].timer.fire = on_slot_timer;
+        }
+        w->host = spec->host;
+        w->type = worker_type_ref(spec->type);
+        w->protocol = protocols[spec->type->protocol];
+        w->ops = spec->ops;
+        w->pool = spec->pool;
+        w->pool_name = spec->pool_name;
+        w->slot_number = spec->slot_number;
+        w->single_job = spec->single_job;
+        snprintf(w->name, sizeof(w->name), "%s/%u", spec->pool_name, spec->slot_number);
+        list_init(&w->link);
+        list_init(&w->free_link);
+        outq_init(&w->out);
+        w->io = (HotFd) { .fd = -1, .on_io = on_io };
+        w->in = (HotFd) { .fd = -1, .on_io = on_in };
+        w->err = (HotFd) { .fd = -1, .on_io = worker_stderr_io };
+        w->pidfd = w->cgroup_fd = -1;
+        w->timer.fire = on_timer;
+        w->heartbeat.fire = on_heartbeat;
+        w->flush.run = on_flush;
+        w->heard_usec = w->started_usec = now_usec();
+        return w;
+}
+
+static int open_stdio(Worker *w, int theirs[3]) {
+        int r;
+
+        r = fd_pipe(false, &w->err.fd, &theirs[2]);
+        if (r < 0)
+                return r;
+        if (w->type->protocol == PROTOCOL_EXEC) {
+                r = fd_pipe(true, &w->in.fd, &theirs[0]);
+                if (r >= 0)
+                        r = fd_pipe(false, &w->io.fd, &theirs[1]);
+                return r;
+        }
+        int pair[2];
+        r = fd_socketpair(pair);
+        if (r < 0)
+                return r;
+        w->io.fd = pair[0];
+        theirs[0] = pair[1];
+        theirs[1] = -1;
+        return 0;
+}
+
+static int env_add(char ***env, const char *name, const char *value) {
+        _cleanup_free_ char *s = str_printf("%s=%s", name, value);
+
+        return s ? strv_append(env, s) : -ENOMEM;
+}
+
+static int env_set_all(char ***env, char *const *assignments) {
+        for (size_t i = 0; assignments && assignments[i]; i++) {
+                size_t l = (size_t) (strchrnul(assignments[i], '=') - assignments[i]) + 1;
+                char *copy = strdup(assignments[i]), **e = *env;
+
+                if (!copy)
+                        return -ENOMEM;
+                while (*e && strncmp(*e, assignments[i], l) != 0)
+                        e++;
+                if (*e) {
+                        free(*e);
+                        *e = copy;
+                        continue;
+                }
+                int r = strv_append(env, copy);
+                free(copy);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int build_environment(Worker *w, const Job *job, char ***ret) {
+        static const char *const passed[] = { "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR" };
+        static const char *const passed_own[] = { "HOME", "USER", "LOGNAME", "SHELL" };
+        _cleanup_(strv_freep) char **env = NULL;
+        char number[24], id[JOB_ID_TEXT_MAX];
+        const WorkerType *t = w->type;
+        const char *v;
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(passed) && r >= 0; i++)
+                if ((v = getenv(passed[i])))
+                        r = env_add(&env, passed[i], v);
+                else if (i == 0)
+                        r = env_add(&env, "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        if (t->uid == (uid_t) -1) {
+                for (size_t i = 0; i < ELEMENTSOF(passed_own) && r >= 0; i++)
+                        if ((v = getenv(passed_own[i])))
+                                r = env_add(&env, passed_own[i], v);
+        } else {
+                if (r >= 0)
+                        r = env_add(&env, "HOME", t->home ? t->home : "/");
+                if (r >= 0)
+                        r = env_add(&env, "USER", t->user);
+                if (r >= 0)
+                        r = env_add(&env, "LOGNAME", t->user);
+        }
+        snprintf(number, sizeof(number), "%llu", (unsigned long long) w->generation);
+        const char *const own[][2] = {
+                { "FLOWD_INSTANCE", w->host->instance },
+                { "FLOWD_POOL", w->pool_name },
+                { "FLOWD_WORKER", w->name },
+                { "FLOWD_WORKER_TYPE", t->name },
+                { "FLOWD_GENERATION", number },
+                { "FLOWD_JOB", job ? job_id_format(job->id, id) : NULL },
+                { "FLOWD_METHOD", job ? job->method : NULL },
+                { "FLOWD_SESSION", job ? job->session : NULL },
+        };
+        for (size_t i = 0; i < ELEMENTSOF(own) && r >= 0; i++)
+                if (own[i][1])
+                        r = env_add(&env, own[i][0], own[i][1]);
+        if (r >= 0 && job) {
+                snprintf(number, sizeof(number), "%u", job->attempts + 1);
+                r = env_add(&env, "FLOWD_ATTEMPT", number);
+        }
+        for (size_t i = 0; t->pass_environment && t->pass_environment[i] && r >= 0; i++)
+                if ((v = getenv(t->pass_environment[i])))
+                        r = env_add(&env, t->pass_environment[i], v);
+        if (r >= 0)
+                r = env_set_all(&env, t->environment);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(env);
+        return 0;
+}
+
+static int join_cgroup(Worker *w, int *ret_procs) {
+        if (w->host->cgroup.fd < 0)
+                return 0;
+        w->cgroup_name = str_printf("worker-%s-%u-%llu", w->pool_name, w->slot_number, (unsigned long long) w->generation);
+        if (!w->cgroup_name)
+                return -ENOMEM;
+        w->cgroup_fd = cgroup_worker_new(&w->host->cgroup, w->cgroup_name, w->type);
+        if (w->cgroup_fd < 0)
+                return w->cgroup_fd;
+        *ret_procs = openat(w->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        return *ret_procs < 0 ? -errno : 0;
+}
+
+static int start_process(Worker *w, const Job *job, char **reterr_reason) {
+        _cleanup_(strv_freep) char **env = NULL;
+        _cleanup_close_ int procs = -1;
+        const char *step = "prepare";
+        int theirs[3] = { -1, -1, -1 }, r;
+
+        r = open_stdio(w, theirs);
+        if (r >= 0)
+                r = build_environment(w, job, &env);
+        if (r >= 0) {
+                r = join_cgroup(w, &procs);
+                if (r < 0)
+                        step = "make its cgroup";
+        }
+        if (r >= 0) {
+                SpawnSpec spec = {
+                        .type = w->type,
+                        .environment = env,
+                        .directory = w->type->working_directory ? w->type->working_directory : w->host->directory,
+                        .stdio = { theirs[0], theirs[1] < 0 ? theirs[0] : theirs[1], theirs[2] },
+                        .cgroup_procs = procs,
+                };
+                r = spawn_process(&spec, &w->pid, &w->pidfd, &step);
+        }
+        for (int i = 0; i < 3; i++)
+                fd_close(theirs[i]);
+        if (r < 0)
+                *reterr_reason = str_printf("cannot start %s: %s: %s", w->type->exec[0], step, strerror(-r));
+        return r;
+}
+
+int worker_spawn(const WorkerSpec *spec, Worker **ret, char **reterr_reason) {
+        Host *h = spec->host;
+        Worker *w = worker_alloc(spec);
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        w->generation = ++h->generation;
+        if (spec->type->max_jobs > 0) /* varied, so that a pool's workers do not come due together */
+                w->jobs_max = MAX(usec_jitter(spec->type->max_jobs, 10), (uint64_t) 1);
+        if (spec->single_job)
+                w->jobs_max = 1;
+        r = start_process(w, spec->job, reterr_reason);
+        if (r < 0) {
+                worker_free(w);
+                return r;
+        }
+        w->last_pid = w->pid;
+        r = map_add(&h->by_pid, &w->by_pid, (uint64_t) w->pid);
+        if (r >= 0)
+                r = hot_watch(&h->hot, &w->io, EPOLLIN);
+        if (r >= 0)
+                r = hot_watch(&h->hot, &w->err, EPOLLIN);
+        if (r >= 0)
+                r = w->protocol->start(w);
+        if (r < 0) {
+                siginfo_t si;
+
+                kill_all(w);
+                while (waitid(P_PID, (id_t) w->pid, &si, WEXITED) < 0 && errno == EINTR)
+                        ;
+                worker_free(w);
+                return r;
+        }
+        *ret = w;
+        EventFields f = worker_fields(w);
+        event_send(h, EVENT_WORKER_STARTED, &f, "Started %s as pid %d", w->name, (int) w->pid);
+        arm(w, w->type->start_timeout_usec);
+        if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME)
+                timer_arm(&h->timers, &w->heartbeat, now_usec() + w->type->heartbeat_usec);
+        if (r > 0)
+                worker_event(w, WORKER_EV_READY);
+        return 0;
+}

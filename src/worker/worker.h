@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One worker: a process, its state machine, its slots, and the adapter of the protocol that it speaks. */
+
+#include "basic/outq.h"
+#include "worker/frame-stream.h"
+#include "worker/host.h"
+#include "worker/job.h"
+#include "worker/worker-type.h"
+
+typedef enum WorkerState {
+        WORKER_STARTING,  /* exec succeeded, the handshake is awaited */
+        WORKER_READY,     /* no job in hand */
+        WORKER_BUSY,      /* at least one job in hand */
+        WORKER_DRAINING,  /* takes no new job, has some in hand */
+        WORKER_STOPPING,  /* asked to exit, or dead with descendants that are not */
+        WORKER_DEAD,      /* it and all its descendants are gone */
+        _WORKER_STATE_MAX,
+} WorkerState;
+
+typedef enum WorkerEvent {
+        WORKER_EV_READY,   /* the handshake is complete */
+        WORKER_EV_BUSY,    /* the first job in hand */
+        WORKER_EV_IDLE,    /* the last job in hand has ended */
+        WORKER_EV_DRAIN,   /* finish what is in hand, then exit */
+        WORKER_EV_STOP,    /* exit now */
+        WORKER_EV_KILL,    /* SIGKILL now */
+        WORKER_EV_TIMEOUT, /* the state's own time is over */
+        WORKER_EV_BAD,     /* it broke the protocol, or hangs */
+        WORKER_EV_EXIT,    /* the process has exited */
+        WORKER_EV_GONE,    /* nothing of it is left */
+        WORKER_EV_CLOSED,  /* its end of the socket is closed, the process may still run */
+        _WORKER_EVENT_MAX,
+} WorkerEvent;
+
+typedef enum SlotState {
+        SLOT_FREE,
+        SLOT_RUNNING,
+        SLOT_FENCED, /* the job was ended without it; its confirmation is awaited */
+} SlotState;
+
+typedef struct Worker Worker;
+
+typedef struct WorkerSlot {
+        Worker *worker;
+        SlotState state;
+        Job *job;         /* a reference, while RUNNING */
+        uint64_t job_id;  /* also while FENCED */
+        uint32_t attempt;
+        Timer timer;      /* RUNNING: the attempt's end; FENCED: CancelTimeout */
+} WorkerSlot;
+
+/* What the pool is told. */
+typedef struct WorkerOps {
+        void (*ready)(Worker *w);                              /* it can take jobs (also after each end of a job) */
+        void (*job_end)(Worker *w, Job *j, JobResult *r);      /* the job is no longer the worker's; the result is the callee's */
+        void (*job_lost)(Worker *w, Job *j);                   /* its attempt died with the worker, and is proven over */
+        void (*dead)(Worker *w);                               /* to be followed by worker_free() */
+} WorkerOps;
+
+typedef struct WorkerProtocol {
+        int (*start)(Worker *w);                    /* the process runs; 1: it is ready at once */
+        int (*assign)(Worker *w, WorkerSlot *s);    /* sends the job; -errno: the job cannot be sent (it is then failed) */
+        int (*cancel)(Worker *w, WorkerSlot *s);    /* asks; 0 where the protocol cannot, and the worker must be stopped */
+        int (*input)(Worker *w, bool all);          /* reads; `all`: until nothing is left. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
+        void (*exited)(Worker *w);                  /* the process has exited and was drained */
+        void (*done)(Worker *w);                    /* frees what the adapter keeps */
+} WorkerProtocol;
+
+#define STDERR_TAIL_SIZE (32U * 1024U)
+
+struct Worker {
+        Host *host;
+        WorkerType *type;
+        const WorkerProtocol *protocol;
+        const WorkerOps *ops;
+        void *pool;
+        const char *pool_name;  /* interned */
+
+        char name[NAME_LENGTH_MAX + 16]; /* POOL/SLOT */
+        unsigned slot_number;
+        uint64_t generation;
+        List link;              /* among the pool's workers */
+        List free_link;         /* among those with a free slot */
+
+        pid_t pid;              /* 0 when reaped */
+        pid_t last_pid;
+        int pidfd;
+        MapNode by_pid;
+        int cgroup_fd;
+        char *cgroup_name;
+
+        WorkerState state;
+        Timer timer;            /* of the state */
+        unsigned stop_step;     /* 0 asked, 1 TERM, 2 KILL */
+        uint64_t gone_since;    /* when waiting for descendants began */
+        bool stop_wanted;       /* flowd wanted it to end: its exit is no crash */
+        bool recycle;           /* to be replaced when idle */
+        char *reason;           /* why it is being ended, or ended; for a person */
+
+        HotFd io;               /* the socket, or the read end of stdout */
+        HotFd in;               /* exec: the write end of stdin */
+        HotFd err;              /* the read end of stderr */
+        OutQueue out;
+        Defer flush;
+        bool input_ended;
+
+        FrameStream stream;     /* frame */
+        uint8_t *buffer;        /* jsonl: the line; exec: the output */
+        size_t used, room, scanned;
+        uint32_t peer_features;
+        uint32_t peer_frame_max;
+        Timer heartbeat;
+        uint64_t heard_usec;
+
+        char *tail;             /* the last STDERR_TAIL_SIZE bytes of stderr, a ring */
+        size_t tail_start, tail_used;
+        char *line;             /* an unfinished line of stderr */
+        size_t line_used;
+        uint64_t rate_since;
+        unsigned rate_n, rate_dropped;
+
+        WorkerSlot *slots;
+        unsigned n_slots, n_running, n_fenced;
+        bool single_job;        /* for one job only: cold tier, exec */
+
+        uint64_t started_usec, ready_usec, idle_usec, jobs_done, jobs_max;
+        uint64_t oom_kills;
+        int exit_code;          /* a CLD_* code; 0 while it runs */
+        int exit_status;
+        bool failed_start;      /* it never became ready, or exited within a second */
+};
+
+typedef struct WorkerSpec {
+        Host *host;
+        WorkerType *type;
+        const WorkerOps *ops;
+        void *pool;
+        const char *pool_name;
+        unsigned slot_number;
+        bool single_job;
+        const Job *job;         /* the job it is started for, or NULL: goes into its environment */
+} WorkerSpec;
+
+/* Starts a process. May call ops->ready() before it returns. Returns 0 or -errno with a reason for a person (owned by the caller). */
+int worker_spawn(const WorkerSpec *spec, Worker **ret, char **reterr_reason);
+/* For the two ways into life only: an object without a process. */
+Worker *worker_alloc(const WorkerSpec *spec);
+/* Only for a dead worker. */
+Worker *worker_free(Worker *w);
+
+/* A slot that can take a job. */
+static inline bool worker_has_slot(const Worker *w) {
+        return (w->state == WORKER_READY || w->state == WORKER_BUSY) && !w->recycle && w->n_running + w->n_fenced < w->n_slots;
+}
+
+/* Hands a job to a free slot: the attempt is counted here. Returns 0, or -errno: the job is still the caller's, and cannot be carried by this protocol. */
+int worker_assign(Worker *w, Job *j, char **reterr_reason);
+/* Ends a running job here and now (with FRAME_CANCELLED or FRAME_TIMEOUT); the worker is told to stop working on it. */
+void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text);
+/* Finishes what is in hand, then exits. `timeout_usec` from now it is stopped all the same (USEC_INFINITY: never). */
+void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason);
+/* Exits now; jobs in hand are lost to it. */
+void worker_stop(Worker *w, const char *reason);
+void worker_kill(Worker *w, const char *reason);
+/* A signal for its process. Returns 0 or -errno. */
+int worker_signal(Worker *w, int sig);
+
+/* To be called for its process by whoever owns SIGCHLD, before it is reaped; it reaps. */
+void worker_exited(Worker *w, int code, int status);
+/* To be called after every reaped process: perhaps its last descendant is gone now. */
+void worker_check_gone(Worker *w);
+
+/* How it ended, or is ending: "killed by SIGKILL", "exited with status 3", ... `buf` is returned. */
+char *worker_describe_exit(const Worker *w, char *buf, size_t size);
+/* The tail of its stderr as text, at most `max` bytes from the end, without a final newline; owned by the caller. */
+char *worker_stderr_tail(const Worker *w, size_t max);
+uint64_t worker_rss(const Worker *w); /* bytes; 0 where unknown */
+const char *worker_state_to_string(WorkerState s);
+
+/* State across execve(). */
+struct StateWriter;
+struct StateReader;
+struct json_object;
+int worker_serialize(Worker *w, struct StateWriter *sw, struct json_object *o);
+/* `find_job` gives the job of an id, or NULL. The pool's callbacks are not called. */
+int worker_deserialize(const WorkerSpec *spec, const struct StateReader *sr, const struct json_object *o,
+                       Job *(*find_job)(void *userdata, uint64_t id), void *userdata, Worker **ret);
+
+/* --- for the protocol adapters --- */
+
+extern const WorkerProtocol worker_protocol_frame, worker_protocol_jsonl, worker_protocol_exec;
+
+void worker_event(Worker *w, WorkerEvent e);
+WorkerSlot *worker_find_slot(Worker *w, uint64_t job_id, uint32_t attempt); /* NULL where no slot has this attempt */
+/* The worker has ended an attempt: the slot is free again. The result is taken over. */
+void worker_slot_result(WorkerSlot *s, JobResult *r);
+void worker_flush_later(Worker *w);
+void worker_set_reason(Worker *w, const char *format, ...) _printf_(2, 3);
+EventFields worker_fields(const Worker *w);
+/* Stops watching and closes its input: it can hear us no more. */
+void worker_close_input(Worker *w);
+/* stderr */
+void worker_stderr_io(HotFd *h, uint32_t revents);
+void worker_stderr_drain(Worker *w);
+void worker_log_line(Worker *w, Job *j, int level, const char *text, size_t size);

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The control interface is what its description says: each method is there, each answer has the members and types that are promised."""
+
+import re
+
+from flowtest import *
+
+DESCRIPTION = (SRC / 'src' / 'control' / 'io.flowd.varlink').read_text()
+
+
+def parse():
+    """Types and methods of the description: {name: {member: type}}, {method: (in, out)}, [errors]."""
+    text = re.sub(r'#.*', '', DESCRIPTION)
+
+    def members(s):
+        return {n.strip(): t.strip() for n, t in (m.split(':', 1) for m in s.split(',') if ':' in m)}
+    types = {n: members(b) for n, b in re.findall(r'\btype (\w+) \(([^)]*)\)', text)}
+    methods = {n: (members(i), members(o)) for n, i, o in re.findall(r'\bmethod (\w+)\s*\(([^)]*)\)\s*->\s*\(([^)]*)\)', text)}
+    return types, methods, {n: members(b) for n, b in re.findall(r'\berror (\w+) \(([^)]*)\)', text)}
+
+
+TYPES, METHODS, ERRORS = parse()
+
+
+def conforms(v, form, where):
+    if form.startswith('?'):
+        if v is None:
+            return
+        form = form[1:]
+    if form.startswith('[]'):
+        check(isinstance(v, list), where, 'is no list')
+        for x in v:
+            conforms(x, form[2:], where)
+    elif form in TYPES:
+        matches(v, TYPES[form], where)
+    else:
+        kinds = {'string': str, 'int': int, 'bool': bool, 'float': (int, float), 'object': dict}
+        check(isinstance(v, kinds[form]) and not (form in ('int', 'float') and isinstance(v, bool)), '%s is %r, not %s' % (where, v, form))
+
+
+def matches(v, members, where):
+    for name in v:
+        check(name in members, '%s has %s, which is not in the description' % (where, name))
+    for name, form in members.items():
+        if name not in v:
+            check(form.startswith('?'), '%s lacks %s' % (where, name))
+        else:
+            conforms(v[name], form, where + '.' + name)
+
+
+def instance():
+    return Flowd(workers={'w': worker(zoo()), 'x': worker('/bin/cat', 'exec')},
+                 pools={'w': pool('w', Max=2), 'x': pool('x', 'cold', Max=1)})
+
+
+@test
+def the_description_is_the_file():
+    with instance() as f:
+        i = f.call('org.varlink.service.GetInfo')
+        contains(i['interfaces'], 'io.flowd', 'org.varlink.service')
+        check(all(i.get(k) for k in ('vendor', 'product', 'version', 'url')), i)
+        equal(f.call('org.varlink.service.GetInterfaceDescription', interface='io.flowd')['description'].strip(), DESCRIPTION.strip())
+        contains(f.call('org.varlink.service.GetInterfaceDescription', interface='org.varlink.service')['description'], 'GetInfo')
+        for call, error in ((('org.varlink.service.GetInterfaceDescription', {'interface': 'no.such'}), 'InterfaceNotFound'),
+                            (('no.such.Method', {}), 'InterfaceNotFound'), (('io.flowd.NoSuch', {}), 'MethodNotFound'),
+                            (('io.flowd.ShowWorker', {}), 'InvalidParameter'), (('io.flowd.ShowWorker', {'id': 1}), 'InvalidParameter')):
+            refused(error, f.call, call[0], **call[1])
+
+
+@test
+def every_answer_is_as_described():
+    with instance() as f, f.control() as c:
+        seen = set()
+
+        def call(method, **p):
+            seen.add(method)
+            r = c.call(method, **p)
+            matches(r, METHODS[method][1], method)
+            return r
+        call('Run', pool='w', method='echo', payload='x')
+        call('Run', pool='w', method='fail', payload='x')
+        id = call('Submit', pool='w', method='echo', payload='x', session='s')['job']
+        call('Wait', job=id)
+        slow = call('Submit', pool='w', method='sleep:0', payload='x')['job']
+        wait_until(lambda: f.job(slow)['state'] == 'running')
+        call('Status')
+        call('ListPools')
+        call('ListPools', name='w')
+        call('ListWorkers')
+        call('ListWorkers', pool='w')
+        w = call('ShowWorker', id=f.workers('w')[0]['id'])['worker']
+        call('ListJobs')
+        call('ShowJob', id=slow)
+        call('CancelJob', id=slow)
+        call('ScalePool', pool='w', target=2)
+        call('DrainPool', pool='w')
+        call('ResumePool', pool='w')
+        call('RecycleWorker', id=w['id'])
+        call('ShowConfig')
+        call('ShowConfig', unit='w.pool')
+        call('Reload')
+        call('Reexec')
+        wait_until(lambda: f.workers('w'))
+        call('KillWorker', id=f.workers('w')[0]['id'])
+        for method, p in (('Watch', {'interval_usec': 10000}), ('Events', {'limit': 5})):
+            seen.add(method)
+            with f.control() as s:
+                for n, r in enumerate(s.stream(method, **p)):
+                    matches(r, METHODS[method][1], method)
+                    if n == 2:
+                        break
+        with f.control() as s:  # progress first, as continued answers
+            got = list(s.stream('Run', pool='w', method='talk:3', payload='p'))
+            for r in got:
+                matches(r, METHODS['Run'][1], 'Run')
+            equal([round(r['progress'], 3) for r in got[:-1] if r.get('progress') is not None][-3:], [0.333, 0.667, 1.0])
+            equal((got[-1]['status'], got[-1]['result']), ('completed', 'p'))
+        equal(sorted(set(METHODS) - seen), [], 'methods without a test:')
+
+
+@test
+def errors_are_as_described():
+    with instance() as f, f.control() as c:
+        for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
+                          ('ScalePool', {'pool': 'w', 'target': 1000})):
+            try:
+                c.call(method, **p)
+                fail(method, 'was not refused')
+            except ControlError as e:
+                check(e.name in ERRORS, e)
+                matches(e.parameters, ERRORS[e.name], e.name)
+                check(e.message, 'no message')
+
+
+main()

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Unit tests: libcheck programs, one per module. A new one: a name in unit_tests and its _SOURCES line below.
+
+UNIT_LIBS = $(CORE_LIBS) $(CLIENT_LIBS) $(CHECK_LIBS)
+
+if HAVE_CHECK
+check_PROGRAMS += $(unit_tests)
+endif
+
+unit_tests += test-config
+test_config_SOURCES = %D%/test-config.c
+test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_config_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-libflow
+test_libflow_SOURCES = %D%/test-libflow.c %D%/libflow-peer.h
+test_libflow_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_libflow_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-libflow-client
+test_libflow_client_SOURCES = %D%/test-libflow-client.c %D%/libflow-peer.h
+test_libflow_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_libflow_client_LDADD = $(UNIT_LIBS)
+
+EXTRA_DIST += %D%/unit.h
+
+unit_tests += test-basic
+test_basic_SOURCES = %D%/test-basic.c
+test_basic_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_basic_LDADD = $(BASIC_LIBS) $(CHECK_LIBS) -lm
+
+unit_tests += test-frame
+test_frame_SOURCES = %D%/test-frame.c
+test_frame_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_frame_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-json-scan
+test_json_scan_SOURCES = %D%/test-json-scan.c
+test_json_scan_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_json_scan_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-jsonl
+test_jsonl_SOURCES = %D%/test-jsonl.c
+test_jsonl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_jsonl_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-varlink
+test_varlink_SOURCES = %D%/test-varlink.c
+test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_varlink_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
