@@ -267,6 +267,16 @@ bool utf8_valid(const void *data, size_t size) {
         return true;
 }
 
+size_t utf8_cut(const void *data, size_t size, size_t max) {
+        const uint8_t *p = data;
+
+        if (size <= max)
+                return size;
+        while (max > 0 && (p[max] & 0xc0) == 0x80)
+                max--;
+        return max;
+}
+
 bool name_valid(const char *s) {
         size_t l = strlen(s);
 
@@ -403,13 +413,8 @@ char *str_printf(const char *format, ...) {
 }
 
 void str_copy(char *buf, size_t size, const char *s) {
-        size_t n = strlen(s);
+        size_t n = utf8_cut(s, strlen(s), size - 1);
 
-        if (n >= size) {
-                n = size - 1;
-                while (n > 0 && ((unsigned char) s[n] & 0xc0) == 0x80)
-                        n--;
-        }
         memcpy(buf, s, n);
         buf[n] = 0;
 }

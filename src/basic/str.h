@@ -26,6 +26,8 @@ int bool_parse(const char *s, bool *ret);
 int u64_parse(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 
 bool utf8_valid(const void *data, size_t size);
+/* How many of `size` bytes of UTF-8 to keep, at most `max`, so that no character is cut. */
+size_t utf8_cut(const void *data, size_t size, size_t max);
 /* Letters, digits, "_", "-", ".", not first "." or "-", at most NAME_LENGTH_MAX bytes. */
 bool name_valid(const char *s);
 

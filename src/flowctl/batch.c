@@ -521,6 +521,8 @@ static int batch_loop(Batch *b, int signal_fd) {
                 if (r < 0)
                         return r;
                 r = batch_take(b);
+                if (r == -ECONNRESET && batch_ended(b))
+                        return 0; /* flowd stopped, but answered everything before */
                 if (r < 0)
                         return r;
                 if (batch_ended(b))

@@ -32,6 +32,7 @@ typedef struct PoolConfig {
 } PoolConfig;
 
 #define POOL_WORKERS_MAX 10000U
+#define BREAKER_CRASHES_MAX 100U
 
 PoolConfig *pool_config_new(const char *name);
 PoolConfig *pool_config_ref(PoolConfig *c);

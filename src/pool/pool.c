@@ -20,7 +20,6 @@
 #define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
 #define FULL_TELL_USEC (60 * USEC_PER_SEC)    /* a full queue is told of so often */
 #define EXIT_PERMANENT 125
-#define CRASH_TIMES_MAX 100U
 
 static void on_dispatch(Defer *d);
 static void on_timer(Timer *t);
@@ -44,7 +43,7 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
 
         if (!p)
                 return -ENOMEM;
-        p->crash_times = new0(uint64_t, CRASH_TIMES_MAX);
+        p->crash_times = new0(uint64_t, BREAKER_CRASHES_MAX);
         if (!p->crash_times) {
                 free(p);
                 return -ENOMEM;
@@ -121,12 +120,28 @@ unsigned pool_capacity(const Pool *p) {
         return MAX(p->config->max, 1U) * slots;
 }
 
+/* Jobs in the queue that need not wait: there is a slot for them, or will be as soon as a worker has started. */
+static uint64_t pool_room(const Pool *p) {
+        unsigned slots = pool_capacity(p) / MAX(p->config->max, 1U);
+        uint64_t room = 0;
+
+        LIST_FOREACH(l, (List *) &p->workers) {
+                const Worker *w = list_entry(l, Worker, link);
+
+                if (w->state == WORKER_STARTING || worker_has_slot(w))
+                        room += w->n_slots - w->n_running - w->n_fenced;
+        }
+        if (p->n_workers < p->config->max && p->state != POOL_DEGRADED && p->state != POOL_PAUSED && now_usec() >= p->spawn_after)
+                room += (uint64_t) (p->config->max - p->n_workers) * slots;
+        return p->state == POOL_PAUSED ? 0 : room;
+}
+
 bool pool_usable(const Pool *p) {
         if (p->state == POOL_CLOSING || p->state == POOL_FAILED)
                 return false;
         if (p->state == POOL_DEGRADED && p->n_usable == 0)
                 return false;
-        return p->n_queued < p->config->queue_max;
+        return p->n_queued < p->config->queue_max + pool_room(p);
 }
 
 /* --- the end of jobs --- */
@@ -263,7 +278,7 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
         if (p->state == POOL_FAILED || (p->state == POOL_DEGRADED && p->n_usable == 0))
                 return refuse(p, -ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, state_names[p->state],
                               strna(p->reason), p->name);
-        if (p->n_queued >= p->config->queue_max) {
+        if (p->n_queued >= p->config->queue_max && p->n_queued >= p->config->queue_max + pool_room(p)) {
                 tell_full(p);
                 return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued, p->config->queue_max);
         }
@@ -313,7 +328,7 @@ static void recount(Pool *p) {
                 Worker *w = list_entry(l, Worker, link);
 
                 p->n_starting += w->state == WORKER_STARTING;
-                p->n_usable += (w->state == WORKER_READY || w->state == WORKER_BUSY) && !w->recycle;
+                p->n_usable += w->state == WORKER_READY || w->state == WORKER_BUSY;
         }
 }
 
@@ -355,9 +370,10 @@ static void on_job_lost(Worker *w, Job *j) {
         if (!w->stop_wanted)
                 j->crashes++;
         if (j->crashes >= w->type->max_crashes) {
+                _cleanup_free_ char *tail = worker_stderr_tail(w, 512);
                 JobResult r = { .status = FRAME_FAILED, .code = "Crashed",
-                                .error = str_printf("its worker %s %s; attempt %u, %u crashes, MaxCrashes=%u", w->name, how, j->attempts, j->crashes,
-                                                    w->type->max_crashes) };
+                                .error = str_printf("its worker %s %s; attempt %u, %u crashes, MaxCrashes=%u%s%s", w->name, how, j->attempts, j->crashes,
+                                                    w->type->max_crashes, tail && *tail ? "; it last said: " : "", strempty(tail)) };
 
                 event_send(p->host, EVENT_JOB_DEAD, &f, "Gave up a job of pool %s: %s", p->name, strna(r.error));
                 finish(p, j, &r);
@@ -367,11 +383,11 @@ static void on_job_lost(Worker *w, Job *j) {
         enqueue(p, j, true);
 }
 
-/* After a crash: backoff, and the breaker. */
-static void count_crash(Pool *p, Worker *w, const char *how) {
+/* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
+static void count_crash(Pool *p, uint64_t lived, const char *how) {
         const PoolConfig *c = p->config;
-        uint64_t now = now_usec(), lived = w->ready_usec > 0 ? now - w->ready_usec : 0;
-        unsigned limit = MIN(c->breaker_crashes, CRASH_TIMES_MAX);
+        uint64_t now = now_usec();
+        unsigned limit = MIN(c->breaker_crashes, BREAKER_CRASHES_MAX);
         EventFields f = pool_fields(p);
         char span[64];
 
@@ -381,8 +397,8 @@ static void count_crash(Pool *p, Worker *w, const char *how) {
         p->spawn_after = now + usec_jitter(p->restart_delay, RESTART_JITTER);
         p->restart_delay = MIN(p->restart_delay * 2, c->restart_max_usec);
 
-        uint64_t oldest = p->crash_times[p->crash_at % limit];
         p->crash_times[p->crash_at++ % limit] = now;
+        uint64_t oldest = p->crash_times[p->crash_at % limit];
         bool probing = p->state == POOL_DEGRADED && lived < c->healthy_usec;
         if (!probing && (oldest == 0 || now - oldest > c->breaker_window_usec))
                 return;
@@ -399,6 +415,13 @@ static void count_crash(Pool *p, Worker *w, const char *how) {
         settle(p);
 }
 
+static void fail_queue(Pool *p, const char *code, const char *why) {
+        Job *j;
+
+        while ((j = list_first_entry(&p->queue, Job, queue_link)))
+                end_queued(p, j, FRAME_FAILED, code, why);
+}
+
 static void permanent(Pool *p, Worker *w) {
         EventFields f = worker_fields(w);
 
@@ -407,6 +430,8 @@ static void permanent(Pool *p, Worker *w) {
         if (p->state != POOL_CLOSING)
                 set_state(p, POOL_FAILED);
         settle(p);
+        if (p->n_usable == 0)
+                fail_queue(p, "PoolUnavailable", p->reason);
 }
 
 static void on_worker_dead(Worker *w) {
@@ -428,7 +453,7 @@ static void on_worker_dead(Worker *w) {
 
                 event_send(p->host, w->failed_start ? EVENT_WORKER_FAILED : EVENT_WORKER_CRASHED, &f, "%s %s%s%s%s", w->name,
                            w->failed_start ? "failed to start: it " : "", how, tail && *tail ? "; it last said: " : "", strempty(tail));
-                count_crash(p, w, how);
+                count_crash(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how);
         }
         pool_worker_gone(p, w);
         recount(p);
@@ -477,20 +502,13 @@ static Worker *spawn_one(Pool *p, const Job *job) {
         r = worker_spawn(&spec, &w, &why);
         if (r < 0) {
                 EventFields f = pool_fields(p);
-                uint64_t now = now_usec();
                 char text[256];
 
                 p->n_workers--;
-                p->stats.crashes++;
                 snprintf(text, sizeof(text), "%s", why ? why : strerror(-r));
                 snprintf(p->last_exit, sizeof(p->last_exit), "%s", text);
                 event_send(p->host, EVENT_WORKER_FAILED, &f, "Pool %s cannot start a worker: %s", p->name, text);
-                p->spawn_after = now + usec_jitter(p->restart_delay, RESTART_JITTER);
-                p->restart_delay = MIN(p->restart_delay * 2, p->config->restart_max_usec);
-                set_reason(p, text);
-                if (p->n_usable == 0 && p->restart_delay == p->config->restart_max_usec && p->state != POOL_PAUSED && p->state != POOL_CLOSING)
-                        set_state(p, POOL_DEGRADED);
-                settle(p);
+                count_crash(p, 0, text);
                 return NULL;
         }
         p->stats.spawned++;
@@ -518,7 +536,7 @@ static bool give(Pool *p, Worker *w, Job *j) {
         unqueue(p, j);
         r = worker_assign(w, j, &why);
         if (r < 0) {
-                JobResult res = { .status = FRAME_FAILED, .code = "NotCarried", .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
+                JobResult res = { .status = FRAME_FAILED, .code = r == -EMSGSIZE ? "PayloadTooLarge" : "NotCarried", .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
 
                 finish(p, j, &res);
                 return false;
@@ -594,7 +612,7 @@ static void recovered(Pool *p) {
 
                 if ((w->state == WORKER_READY || w->state == WORKER_BUSY) && w->ready_usec > 0 && now_usec() - w->ready_usec >= p->config->healthy_usec) {
                         p->restart_delay = p->config->restart_usec;
-                        memset(p->crash_times, 0, CRASH_TIMES_MAX * sizeof(uint64_t));
+                        memset(p->crash_times, 0, BREAKER_CRASHES_MAX * sizeof(uint64_t));
                         set_reason(p, NULL);
                         event_send(p->host, EVENT_POOL_RECOVERED, &f, "Pool %s has recovered", p->name);
                         set_state(p, POOL_RUNNING);
@@ -619,38 +637,37 @@ static bool over_age(const Worker *w, uint64_t now) {
         return t->max_rss != UINT64_MAX && worker_rss(w) > t->max_rss;
 }
 
-/* Recycling: one at a time, the replacement first. A marked worker keeps working until its replacement is ready. */
-static void check_recycling(Pool *p, uint64_t now) {
+static bool is_due(const Pool *p, const Worker *w, uint64_t now) {
+        return w->recycle || w->type != p->config->type || (w->jobs_max > 0 && w->jobs_done >= w->jobs_max) || over_age(w, now);
+}
+
+/* Recycling: one at a time, the replacement first. A worker that is due works on until its replacement is ready, then finishes what it
+ * has. Returns true while one is being replaced. */
+static bool check_recycling(Pool *p, uint64_t now) {
         Worker *due = NULL;
-        bool replaced = false;
 
         if (p->config->tier == TIER_COLD || p->config->type->protocol == PROTOCOL_EXEC)
-                return;
+                return false;
         LIST_FOREACH(l, &p->workers) {
                 Worker *w = list_entry(l, Worker, link);
 
-                if (w->state >= WORKER_DRAINING || w->state == WORKER_STARTING)
-                        continue;
-                if (!due && (w->recycle || w->type != p->config->type || (w->jobs_max > 0 && w->jobs_done >= w->jobs_max) || over_age(w, now)))
+                if (w->recycle && w->state >= WORKER_DRAINING)
+                        return true;
+                if (!due && (w->state == WORKER_READY || w->state == WORKER_BUSY) && is_due(p, w, now))
                         due = w;
         }
         if (!due)
-                return;
+                return false;
         due->recycle = true;
-        list_remove(&due->free_link);
-        LIST_FOREACH(l, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                replaced |= w != due && w->generation > due->generation && w->type == p->config->type && (w->state == WORKER_READY || w->state == WORKER_BUSY) && !w->recycle;
-        }
-        recount(p);
-        if (p->n_usable >= pool_floor(p) || replaced) {
+        if (p->n_usable > pool_floor(p)) {
                 EventFields f = worker_fields(due);
 
                 event_send(p->host, EVENT_WORKER_RECYCLED, &f, "%s is being replaced after %llu jobs", due->name, (unsigned long long) due->jobs_done);
                 worker_drain(due, USEC_INFINITY, "is being replaced");
+                recount(p);
         } else if (p->n_starting == 0 && now >= p->spawn_after)
-                (void) spawn_one(p, NULL);
+                (void) spawn_one(p, NULL); /* one above Max= for a moment */
+        return true;
 }
 
 static unsigned wanted_workers(const Pool *p) {
@@ -698,7 +715,7 @@ static uint64_t shrink(Pool *p, uint64_t now) {
 
                 if (usable <= floor_)
                         break;
-                if (w->state != WORKER_READY || w->recycle)
+                if (w->state != WORKER_READY)
                         continue;
                 if (usable > p->config->max || idle == 0 || (idle != USEC_INFINITY && now >= w->idle_usec + idle)) {
                         usable--;
@@ -716,9 +733,8 @@ static void pool_check(Pool *p) {
         recount(p);
         if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
                 recovered(p);
-        if (p->state != POOL_FAILED)
-                check_recycling(p, now);
-        next = MIN(next, shrink(p, now));
+        if (p->state == POOL_FAILED || p->state == POOL_CLOSING || !check_recycling(p, now))
+                next = MIN(next, shrink(p, now));
         grow(p, now);
         if (p->state == POOL_STARTING)
                 recovered(p);
@@ -768,7 +784,7 @@ void pool_resume(Pool *p) {
         set_reason(p, NULL);
         p->spawn_after = p->breaker_until = 0;
         p->restart_delay = p->config->restart_usec;
-        memset(p->crash_times, 0, CRASH_TIMES_MAX * sizeof(uint64_t));
+        memset(p->crash_times, 0, BREAKER_CRASHES_MAX * sizeof(uint64_t));
         set_state(p, POOL_STARTING);
         dispatch_later(p);
 }
@@ -809,10 +825,7 @@ bool pool_empty(const Pool *p) {
 }
 
 void pool_abort(Pool *p, const char *why) {
-        Job *j;
-
-        while ((j = list_first_entry(&p->queue, Job, queue_link)))
-                end_queued(p, j, FRAME_FAILED, "PoolUnavailable", why);
+        fail_queue(p, "PoolUnavailable", why);
         LIST_FOREACH_SAFE(l, n, &p->workers) {
                 Worker *w = list_entry(l, Worker, link);
 
@@ -827,6 +840,5 @@ void pool_recycle(Pool *p, Worker *w) {
         if (w->state >= WORKER_DRAINING)
                 return;
         w->recycle = true;
-        list_remove(&w->free_link);
         dispatch_later(p);
 }

@@ -106,7 +106,7 @@ void event_send(Host *h, EventKind e, const EventFields *f, const char *format, 
 void event_output(Host *h, int level, const EventFields *f, const char *text, size_t size) {
         char line[OUTPUT_LINE_MAX];
 
-        size = MIN(size, sizeof(line) - 1);
+        size = utf8_cut(text, size, sizeof(line) - 1);
         memcpy(line, text, size);
         line[size] = 0;
         event_emit(h, EVENT_WORKER_OUTPUT, level, f, line);

@@ -24,12 +24,11 @@
 
 #define ENVIRON_MAX (256U * 1024U)
 #define CHILDREN_MAX (4U * 1024U * 1024U)
-#define REAP_MAX 256 /* processes per round; the signal comes again for the rest */
 
 void reaper_run(Reaper *r) {
         bool any = false;
 
-        for (unsigned i = 0; i < REAP_MAX; i++) {
+        for (;;) { /* all of them: one SIGCHLD may stand for many */
                 siginfo_t si = {};
 
                 if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "proto/json-scan.h"
 #include "worker/worker.h"
 
 #define OUTPUT_ROOM_MIN (4U * 1024U)
-#define ROUND_MAX (1024U * 1024U)
 #define ERROR_TAIL_MAX 1024U /* bytes of stderr in a failed job's error */
 
 static int exec_start(Worker *w) {
@@ -35,8 +35,8 @@ static int exec_cancel(Worker *w, WorkerSlot *s) {
         return 0;
 }
 
-static int exec_input(Worker *w, bool all) {
-        for (size_t total = 0; all || total < ROUND_MAX;) {
+static int exec_input(Worker *w, size_t limit) {
+        for (size_t total = 0; total < limit;) {
                 ssize_t n;
 
                 if (w->used == w->room) {
@@ -72,10 +72,17 @@ static int exec_input(Worker *w, bool all) {
 
 /* The result of a process that exited 0. */
 static void result_success(Worker *w, JobResult *r) {
+        JsonType type;
+
         r->kind = (PayloadKind) w->type->output;
         if (r->kind != PAYLOAD_BYTES && !utf8_valid(w->buffer, w->used)) {
                 r->status = FRAME_FAILED;
                 r->error = str_printf("its output is not valid UTF-8, and Output=%s; say Output=bytes", payload_kind_to_string(r->kind));
+                return;
+        }
+        if (r->kind == PAYLOAD_JSON && json_check((const char *) w->buffer, w->used, JSON_DEPTH_MAX, &type) < 0) {
+                r->status = FRAME_FAILED;
+                r->error = strdup("its output is not JSON, and Output=json");
                 return;
         }
         r->data = blob_new_copy(w->buffer, w->used);

@@ -19,7 +19,7 @@ static int frame_start(Worker *w) {
 
         if (!p)
                 return -ENOMEM;
-        frame_stream_init(&w->stream, MIN((uint64_t) FRAME_BODY_MAX, w->type->result_max + FRAME_META_MAX), w->type->result_max);
+        frame_stream_init(&w->stream, MIN((uint64_t) FRAME_BODY_MAX, w->type->result_max + FRAME_META_MAX), FRAME_BODY_MAX);
         frame_writer_begin(&fw, p, 128);
         frame_put_u32(&fw, FRAME_META_VERSION, FRAME_VERSION);
         frame_put_u32(&fw, FRAME_META_FEATURES, FRAME_FEATURE_MEMFD);
@@ -117,7 +117,7 @@ static int on_result(Worker *w, Frame *f) {
         r.retry = retry;
         const FrameItem *e = &f->meta.items[FRAME_META_ERROR];
         if (e->data && utf8_valid(e->data, e->size))
-                r.error = strndup((const char *) e->data, MIN((size_t) e->size, (size_t) ERROR_TEXT_MAX));
+                r.error = strndup((const char *) e->data, utf8_cut(e->data, e->size, ERROR_TEXT_MAX));
         if (f->size > w->type->result_max) {
                 char a[16], b[16];
 
@@ -172,8 +172,24 @@ static int on_frame(Worker *w, Frame *f) {
         }
 }
 
-static int frame_input(Worker *w, bool all) {
-        for (;;) {
+/* A frame that is not even received. When it is a result, its job has ended, whatever becomes of the worker. */
+static void result_too_large(Worker *w) {
+        const FrameStream *st = &w->stream;
+        JobResult r = { .status = FRAME_FAILED, .code = "ResultTooLarge" };
+        FrameHeader h;
+        char span[16];
+
+        if (frame_header_decode(st->buf + st->start, st->end - st->start, UINT32_MAX, &h) <= 0 || h.type != FRAME_RESULT)
+                return;
+        WorkerSlot *s = worker_find_slot(w, h.job, h.attempt);
+        if (!s)
+                return;
+        r.error = str_printf("the result is above ResultMax=%s", size_format(span, sizeof(span), w->type->result_max));
+        worker_slot_result(s, &r);
+}
+
+static int frame_input(Worker *w, size_t limit) {
+        for (size_t total = 0; total < limit;) {
                 ssize_t n = frame_stream_receive(&w->stream, w->io.fd);
 
                 if (n == 0) {
@@ -183,6 +199,7 @@ static int frame_input(Worker *w, bool all) {
                 }
                 if (n < 0)
                         return (int) n;
+                total += (size_t) n;
                 w->heard_usec = now_usec();
                 for (;;) {
                         _cleanup_(frame_done) Frame f = {};
@@ -190,6 +207,8 @@ static int frame_input(Worker *w, bool all) {
 
                         if (r == 0)
                                 break;
+                        if (r == -EMSGSIZE)
+                                result_too_large(w);
                         if (r == -EMSGSIZE)
                                 worker_set_reason(w, "announced a frame above its limit (ResultMax= and %u bytes of metadata)", FRAME_META_MAX);
                         else if (r == -EBADMSG)
@@ -199,9 +218,10 @@ static int frame_input(Worker *w, bool all) {
                         if (r < 0)
                                 return r;
                 }
-                if (!all)
-                        return 0;
+                if (n < FRAME_STREAM_DIRECT && limit > FRAME_STREAM_BUFFER)
+                        return 0; /* that was all: another call would only say so */
         }
+        return 0;
 }
 
 static void frame_exited(Worker *w) {

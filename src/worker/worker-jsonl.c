@@ -9,7 +9,6 @@
 #include "worker/worker.h"
 
 #define LINE_ROOM_MIN (64U * 1024U)
-#define ROUND_MAX (1024U * 1024U) /* bytes of input that one worker gets per round */
 
 static int jsonl_start(Worker *w) {
         return w->type->ready_explicit ? 0 : 1;
@@ -43,7 +42,7 @@ static int jsonl_assign(Worker *w, WorkerSlot *s) {
         r = jsonl_job_encode(&job, &line, &size);
         if (r < 0)
                 return r;
-        if (size > w->host->json_max * 2) /* escapes can double it; more is refused like the payload itself */
+        if (size > w->host->json_max)
                 return -EMSGSIZE;
         return outq_bytes(&w->out, line, size);
 }
@@ -143,7 +142,7 @@ static int take_lines(Worker *w) {
 }
 
 static int make_room(Worker *w) {
-        size_t max = w->host->json_max * 2 + LINE_ROOM_MIN; /* a result of JsonMax=, escaped */
+        size_t max = w->host->json_max + LINE_ROOM_MIN;
         uint8_t *p;
 
         if (w->room - w->used >= 4096)
@@ -161,8 +160,8 @@ static int make_room(Worker *w) {
         return 0;
 }
 
-static int jsonl_input(Worker *w, bool all) {
-        for (size_t total = 0; all || total < ROUND_MAX;) {
+static int jsonl_input(Worker *w, size_t limit) {
+        for (size_t total = 0; total < limit;) {
                 ssize_t n;
                 int r = make_room(w);
 
@@ -185,8 +184,6 @@ static int jsonl_input(Worker *w, bool all) {
                 r = take_lines(w);
                 if (r < 0)
                         return r;
-                if ((size_t) n < room && !all)
-                        return 0;
         }
         return 0;
 }

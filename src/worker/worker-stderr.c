@@ -44,6 +44,10 @@ char *worker_stderr_tail(const Worker *w, size_t max) {
                 if (s[i] == 0)
                         s[i] = ' ';
         }
+        size_t lead = 0; /* the cut may have gone through a character */
+        while (skip > 0 && lead < n && lead < 3 && ((unsigned char) s[lead] & 0xc0) == 0x80)
+                lead++;
+        memmove(s, s + lead, n -= lead);
         while (n > 0 && (s[n - 1] == '\n' || s[n - 1] == '\r'))
                 n--;
         s[n] = 0;
@@ -54,22 +58,28 @@ char *worker_stderr_tail(const Worker *w, size_t max) {
         return s;
 }
 
+void worker_stderr_tell_dropped(Timer *t) {
+        Worker *w = CONTAINER_OF(t, Worker, rate_timer);
+        EventFields f = worker_fields(w);
+
+        if (w->rate_dropped > 0)
+                event_send(w->host, EVENT_OUTPUT_DROPPED, &f, "%u lines that %s logged were dropped (StderrRate=%u)", w->rate_dropped, w->name, w->host->stderr_rate);
+        w->rate_dropped = 0;
+}
+
 /* Counts a line against the limit. Returns false when it is one too many. */
 static bool rate_allow(Worker *w) {
         Host *h = w->host;
         uint64_t now = now_usec();
 
         if (now - w->rate_since >= h->stderr_interval_usec) {
-                if (w->rate_dropped > 0) {
-                        EventFields f = worker_fields(w);
-
-                        event_send(h, EVENT_OUTPUT_DROPPED, &f, "%u lines that %s logged were dropped (StderrRate=%u)", w->rate_dropped, w->name, h->stderr_rate);
-                }
+                worker_stderr_tell_dropped(&w->rate_timer);
                 w->rate_since = now;
-                w->rate_n = w->rate_dropped = 0;
+                w->rate_n = 0;
         }
         if (h->stderr_rate > 0 && w->rate_n >= h->stderr_rate) {
-                w->rate_dropped++;
+                if (w->rate_dropped++ == 0 && h->stderr_interval_usec != USEC_INFINITY)
+                        timer_arm(&h->timers, &w->rate_timer, w->rate_since + h->stderr_interval_usec);
                 return false;
         }
         w->rate_n++;
@@ -85,7 +95,7 @@ void worker_log_line(Worker *w, Job *j, int level, const char *text, size_t size
                 f.job = j->id;
                 f.session = j->session;
         }
-        size = MIN(size, (size_t) LINE_MAX_BYTES);
+        size = utf8_cut(text, size, LINE_MAX_BYTES);
         if (utf8_valid(text, size)) {
                 event_output(w->host, level, &f, text, size);
                 if (j)

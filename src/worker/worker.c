@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -30,7 +31,7 @@
 #define GONE_POLL_USEC (10 * USEC_PER_MSEC)   /* how often descendants that do not die are looked at */
 #define GONE_TIMEOUT_USEC (10 * USEC_PER_SEC) /* then they are given up, with a loud word */
 #define QUICK_EXIT_USEC (1 * USEC_PER_SEC)    /* an exit so soon is a failed start */
-#define EXIT_PERMANENT 125
+#define INPUT_ROUND_MAX (1024U * 1024U)      /* bytes that one worker may say in a round */
 
 typedef enum Action {
         ACT_NONE,
@@ -152,6 +153,12 @@ static void do_stop_step(Worker *w) {
         }
 }
 
+static void arm_heartbeat(Worker *w) {
+        w->heard_usec = now_usec();
+        if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME)
+                timer_arm(&w->host->timers, &w->heartbeat, w->heard_usec + w->type->heartbeat_usec);
+}
+
 static void bury_slots(Worker *w) {
         for (unsigned i = 0; i < w->n_slots; i++) {
                 WorkerSlot *s = &w->slots[i];
@@ -178,6 +185,7 @@ static void act(Worker *w, Action a) {
         case ACT_READY:
                 w->ready_usec = w->idle_usec = now_usec();
                 timer_disarm(&w->host->timers, &w->timer);
+                arm_heartbeat(w);
                 w->ops->ready(w);
                 return;
         case ACT_IDLE:
@@ -235,6 +243,8 @@ static void on_timer(Timer *t) {
         } else if (w->state == WORKER_DRAINING)
                 event_send(w->host, EVENT_WORKER_HUNG, &f, "%s did not finish its jobs within DrainTimeout=%s, stopping it", w->name,
                            usec_format(span, sizeof(span), w->type->drain_timeout_usec));
+        else if (w->state == WORKER_STOPPING && w->exit_code == 0 && w->stop_step == 0 && !w->stop_wanted)
+                worker_set_reason(w, "closed its stdout and went on running");
         worker_event(w, WORKER_EV_TIMEOUT);
 }
 
@@ -280,23 +290,17 @@ static void input_bad(Worker *w, int r) {
         worker_event(w, WORKER_EV_BAD);
 }
 
-static void handle_input(Worker *w, bool all) {
+static void handle_input(Worker *w, size_t limit) {
         if (w->input_ended)
                 return;
-        int r = w->protocol->input(w, all);
+        int r = w->protocol->input(w, limit);
         if (r == -EAGAIN || r == 0)
                 return;
         if (r == -EPIPE || r == -ECONNRESET) {
                 hot_unwatch(&w->host->hot, &w->io);
                 w->input_ended = true;
-                if (w->exit_code == 0 && w->type->protocol != PROTOCOL_EXEC) {
-                        /* its end of the socket is closed: it exits, or it is of no use any more */
-                        if (w->state < WORKER_STOPPING && w->n_running > 0)
-                                worker_set_reason(w, "closed its stdout while it had a job");
-                        else if (w->state < WORKER_STOPPING)
-                                worker_set_reason(w, "closed its stdout");
-                        worker_event(w, WORKER_EV_CLOSED);
-                }
+                if (w->exit_code == 0 && w->type->protocol != PROTOCOL_EXEC)
+                        worker_event(w, WORKER_EV_CLOSED); /* it exits, or it is of no use any more */
                 return;
         }
         input_bad(w, r);
@@ -308,7 +312,7 @@ static void on_io(HotFd *h, uint32_t revents) {
         if (revents & EPOLLOUT)
                 worker_flush_later(w);
         if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))
-                handle_input(w, false);
+                handle_input(w, INPUT_ROUND_MAX);
 }
 
 static void on_in(HotFd *h, uint32_t revents) {
@@ -421,10 +425,10 @@ static void on_slot_timer(Timer *t) {
         /* FENCED: it was asked to cancel, and has not confirmed */
         worker_set_reason(w, "did not confirm a cancellation within CancelTimeout=%s", usec_format(span, sizeof(span), w->type->cancel_timeout_usec));
         event_send(w->host, EVENT_WORKER_HUNG, &f, "%s %s", w->name, w->reason);
+        w->stop_wanted = true; /* the job's fault, not a crash of the pool's */
         if (w->n_running == 0)
                 worker_event(w, WORKER_EV_BAD);
         else {
-                w->stop_wanted = true;
                 worker_drain(w, w->type->drain_timeout_usec, NULL);
         }
 }
@@ -454,7 +458,7 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
         if (r < 0) {
                 s->job = NULL;
                 *reterr_reason = str_printf("the %s protocol cannot carry this payload: %s", protocol_to_string(w->type->protocol),
-                                            r == -EBADMSG ? "it is not what its kind says" : r == -EMSGSIZE ? "it is above JsonMax=" : strerror(-r));
+                                            r == -E2BIG ? "its JSON is nested too deeply" : r == -EBADMSG ? "it is not what its kind says" : r == -EMSGSIZE ? "it is above JsonMax=" : strerror(-r));
                 return r;
         }
         job_ref(j);
@@ -537,9 +541,13 @@ void worker_kill(Worker *w, const char *reason) {
 /* --- the end --- */
 
 static void drain_everything(Worker *w) {
-        if (!w->input_ended && w->io.fd >= 0)
-                handle_input(w, true);
+        int queued = 0;
+
+        /* only what is there now: a descendant that holds the other end could write for ever */
+        if (!w->input_ended && w->io.fd >= 0 && ioctl(w->io.fd, FIONREAD, &queued) == 0 && queued > 0)
+                handle_input(w, (size_t) queued);
         worker_stderr_drain(w);
+        worker_stderr_tell_dropped(&w->rate_timer);
 }
 
 void worker_exited(Worker *w, int code, int status) {
@@ -634,6 +642,7 @@ Worker *worker_free(Worker *w) {
 
         timer_disarm(&h->timers, &w->timer);
         timer_disarm(&h->timers, &w->heartbeat);
+        timer_disarm(&h->timers, &w->rate_timer);
         for (unsigned i = 0; i < w->n_slots; i++)
                 timer_disarm(&h->timers, &w->slots[i].timer);
         hot_unwatch(&h->hot, &w->io);
@@ -706,6 +715,7 @@ Worker *worker_alloc(const WorkerSpec *spec) {
         w->pidfd = w->cgroup_fd = -1;
         w->timer.fire = on_timer;
         w->heartbeat.fire = on_heartbeat;
+        w->rate_timer.fire = worker_stderr_tell_dropped;
         w->flush.run = on_flush;
         w->heard_usec = w->started_usec = now_usec();
         return w;
@@ -898,8 +908,6 @@ int worker_spawn(const WorkerSpec *spec, Worker **ret, char **reterr_reason) {
         EventFields f = worker_fields(w);
         event_send(h, EVENT_WORKER_STARTED, &f, "Started %s as pid %d", w->name, (int) w->pid);
         arm(w, w->type->start_timeout_usec);
-        if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME)
-                timer_arm(&h->timers, &w->heartbeat, now_usec() + w->type->heartbeat_usec);
         if (r > 0)
                 worker_event(w, WORKER_EV_READY);
         return 0;

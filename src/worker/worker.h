@@ -63,7 +63,7 @@ typedef struct WorkerProtocol {
         int (*start)(Worker *w);                    /* the process runs; 1: it is ready at once */
         int (*assign)(Worker *w, WorkerSlot *s);    /* sends the job; -errno: the job cannot be sent (it is then failed) */
         int (*cancel)(Worker *w, WorkerSlot *s);    /* asks; 0 where the protocol cannot, and the worker must be stopped */
-        int (*input)(Worker *w, bool all);          /* reads; `all`: until nothing is left. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
+        int (*input)(Worker *w, size_t limit);      /* reads about `limit` bytes at the most. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
         void (*exited)(Worker *w);                  /* the process has exited and was drained */
         void (*done)(Worker *w);                    /* frees what the adapter keeps */
 } WorkerProtocol;
@@ -96,7 +96,7 @@ struct Worker {
         unsigned stop_step;     /* 0 asked, 1 TERM, 2 KILL */
         uint64_t gone_since;    /* when waiting for descendants began */
         bool stop_wanted;       /* flowd wanted it to end: its exit is no crash */
-        bool recycle;           /* to be replaced when idle */
+        bool recycle;           /* to be replaced: works on until its successor is ready */
         char *reason;           /* why it is being ended, or ended; for a person */
 
         HotFd io;               /* the socket, or the read end of stdout */
@@ -120,6 +120,7 @@ struct Worker {
         size_t line_used;
         uint64_t rate_since;
         unsigned rate_n, rate_dropped;
+        Timer rate_timer;       /* tells of dropped lines */
 
         WorkerSlot *slots;
         unsigned n_slots, n_running, n_fenced;
@@ -152,7 +153,7 @@ Worker *worker_free(Worker *w);
 
 /* A slot that can take a job. */
 static inline bool worker_has_slot(const Worker *w) {
-        return (w->state == WORKER_READY || w->state == WORKER_BUSY) && !w->recycle && w->n_running + w->n_fenced < w->n_slots;
+        return (w->state == WORKER_READY || w->state == WORKER_BUSY) && w->n_running + w->n_fenced < w->n_slots;
 }
 
 /* Hands a job to a free slot: the attempt is counted here. Returns 0, or -errno: the job is still the caller's, and cannot be carried by this protocol. */
@@ -204,4 +205,5 @@ void worker_close_input(Worker *w);
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);
+void worker_stderr_tell_dropped(Timer *t);
 void worker_log_line(Worker *w, Job *j, int level, const char *text, size_t size);

@@ -187,8 +187,6 @@ def permissions(f):
     check(killed.returncode != 0, "a worker can signal flowd")
     listed = f.m.run(["ls", "/var/lib/flowd"], user="flowd-worker", check=False)
     check(listed.returncode != 0, "a worker can look into flowd's state")
-    events = f.m.journal("-u", "flowd.service", "FLOWD_EVENT=request-refused")
-    check(events, "no event tells of the refusals")
 
 
 # -------------------------------------------------------------------------------------------------------------- journal
@@ -199,27 +197,27 @@ def journal_fields(f):
     f.echo_pool()
     f.exec_pool("talker")
     f.conf(LogLevel="debug")
-    cursor = f.m.cursor()
+    since = f.m.now()
     f.start()
     check(f.run("talker", "hello") == "hello", "the talker does not answer")
-    events = f.wait_event("flowd-started", cursor)
+    events = f.wait_event("flowd-started", since)
     check(events[0]["SYSLOG_IDENTIFIER"] == "flowd" and events[0]["_PID"] == str(f.main_pid()), f"{events[0]}")
     for event in ("worker-started", "worker-ready"):
-        pids = {e["OBJECT_PID"] for e in f.wait_event(event, cursor, "FLOWD_POOL=echo")}
+        pids = {e["OBJECT_PID"] for e in f.wait_event(event, since, "FLOWD_POOL=echo")}
         check(pids == {str(p) for p in f.workers().values()}, f"{event} of {pids} instead of {f.workers()}")
 
     def lines():
-        return [e for e in f.m.journal(f"--after-cursor={cursor}", "-u", "flowd.service", "FLOWD_POOL=talker")
+        return [e for e in f.m.journal(since, "-u", "flowd.service", "FLOWD_POOL=talker")
                 if e.get("MESSAGE") == "talker says hello"]
     line = f.m.wait(lines, "the worker's line is in the journal")[0]
     for field in ("FLOWD_WORKER", "FLOWD_GENERATION", "OBJECT_PID", "MESSAGE_ID", "PRIORITY"):
         check(field in line, f"{field} is missing in {line}")
     check(line["FLOWD_WORKER"].startswith("talker/"), f"FLOWD_WORKER is {line['FLOWD_WORKER']}")
 
-    every = [e for e in f.m.journal(f"--after-cursor={cursor}", "-u", "flowd.service") if "FLOWD_EVENT" in e]
+    every = [e for e in f.m.journal(since, "-u", "flowd.service") if "FLOWD_EVENT" in e]
     for e in every:
         check(f.m.message_ids.get(e.get("MESSAGE_ID")) == e["FLOWD_EVENT"], f"the MESSAGE_ID does not fit: {e}")
-    text = f.m.run(["journalctl", "-x", f"--after-cursor={cursor}", "-u", "flowd.service", "--output=short"]).stdout
+    text = f.m.run(["journalctl", "-x", since, "-u", "flowd.service", "--output=short"]).stdout
     contains(text, "Subject: flowd is up", "Subject: The worker echo/", "flowctl config cat")
     contains(f.flowctl("logs", "--pool", "talker", "--no-pager").stdout, "talker says hello")
 
@@ -229,10 +227,10 @@ def stalled_journal(f):
     """While journald stands still, jobs go on; afterwards it is known how much was dropped."""
     f.echo_pool()
     f.exec_pool("noisy")
-    f.conf(StderrRate=10000000, LogLevel="debug")
+    f.conf(StderrRate=1000000, LogLevel="debug")
     f.start()
     journald = int(f.m.show("systemd-journald.service", "MainPID")["MainPID"])
-    cursor = f.m.cursor()
+    since = f.m.now()
     f.m.kill("STOP", journald)
     try:
         for _ in range(4):
@@ -246,7 +244,7 @@ def stalled_journal(f):
     finally:
         f.m.kill("CONT", journald)
     check(dropped > 0, "nothing was dropped, so journald was not stalled")
-    f.wait_event("log-dropped", cursor)
+    f.wait_event("log-dropped", since)
 
 
 # ------------------------------------------------------------------------------------------------------------ reloading
@@ -280,14 +278,14 @@ def reload_bad(f):
     f.start()
     pid, before = f.main_pid(), f.workers()
     f.m.write("/etc/flowd/workers/echo.worker", f"[Worker]\nExec={f.echo}\nProtocol=frame\nStartTimeout=soon\n")
-    cursor = f.m.cursor()
+    since = f.m.now()
     check(f.m.run(["systemctl", "reload", "flowd.service"], check=False).returncode != 0, "a bad configuration was accepted")
     by_hand = f.flowctl("reload", check=False)
     check(by_hand.returncode == 1, f"flowctl reload exits with {by_hand.returncode}")
     contains(by_hand.stderr, "/etc/flowd/workers/echo.worker:4", "StartTimeout")
     check((f.state(), f.main_pid(), f.workers()) == ("active", pid, before), "a refused configuration has changed what runs")
     check(f.run("echo", "hello") == "hello", "no answer after a refused reload")
-    events = f.wait_event("reload-refused", cursor)
+    events = f.wait_event("reload-refused", since)
     contains(events[0]["MESSAGE"], "echo.worker:4")
     f.worker("echo", "echo", "frame")
     f.m.run(["systemctl", "reload", "flowd.service"])
@@ -352,12 +350,12 @@ def worker_killed(f):
     f.echo_pool()
     f.exec_pool("breeder", tier="cold")
     f.start()
-    cursor, before = f.m.cursor(), f.workers()
+    since, before = f.m.now(), f.workers()
     name, victim = sorted(before.items())[0]
     f.m.kill("KILL", victim)
     f.wait_replaced("echo", victim, 2)
     check(set(before.values()) - {victim} <= set(f.workers().values()), "the other worker was replaced too")
-    events = f.wait_event("worker-crashed", cursor)
+    events = f.wait_event("worker-crashed", since)
     check(events[0]["FLOWD_WORKER"] == name and events[0]["OBJECT_PID"] == str(victim), f"{events[0]}")
     contains(events[0]["MESSAGE"], "KILL")
     # The grandchild that ignores TERM and has a session of its own does not outlive its worker.
@@ -424,14 +422,14 @@ def stop_leaves_nothing(f):
     client = f.m.start(["flowctl", "run", "--pool", "breeder", "1000"])
     f.m.wait(lambda: any("86401" in p.args for p in f.processes().values()), "the grandchild runs")
     old = f.processes()
-    cursor = f.m.cursor()
+    since = f.m.now()
     f.m.run(["systemctl", "stop", "flowd.service"], timeout=20)
     f.nothing_left(old)
     shown = f.m.show("flowd.service", "ActiveState", "Result", "ExecMainStatus")
     check(shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}, f"{shown}")
     client.communicate(timeout=20)
     check(client.returncode not in (0, None), "a client was told that its job is done")
-    said = f.m.run(["journalctl", "-u", "flowd.service", "-o", "cat", f"--after-cursor={cursor}"]).stdout
+    said = f.m.run(["journalctl", "-u", "flowd.service", "-o", "cat", since]).stdout
     check("Killing process" not in said, f"systemd had to kill what flowd left:\n{said}")
 
 
@@ -456,20 +454,20 @@ def user_instance(f):
     uid = f.m.run(["id", "-u", "nobody-special"]).stdout.strip()
     if f.m.run(["systemctl", "start", f"user@{uid}.service"], check=False).returncode != 0:
         return "no user manager can be started in the container"
-    env = {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "HOME": "/tmp/home", "XDG_CONFIG_HOME": "/tmp/home/.config"}
-    f.m.run(["install", "-d", "-o", "nobody-special", "/tmp/home"])
+    home = "/home/nobody-special"
+    env = {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "HOME": home}
 
     def run(*argv, **kwargs):
         return f.m.run(argv, user="nobody-special", env=env, **kwargs)
     try:
-        f.m.write("/tmp/home/.config/flowd/workers/echo.worker", f"[Worker]\nExec={f.echo}\nProtocol=frame\n")
-        f.m.write("/tmp/home/.config/flowd/pools/echo.pool", "[Pool]\nWorker=echo\nTier=hot\nMin=1\nMax=1\n")
-        run("systemctl", "--user", "set-environment", "XDG_CONFIG_HOME=/tmp/home/.config")
+        f.m.write(f"{home}/.config/flowd/workers/echo.worker", f"[Worker]\nExec={f.echo}\nProtocol=frame\n")
+        f.m.write(f"{home}/.config/flowd/pools/echo.pool", "[Pool]\nWorker=echo\nTier=hot\nMin=1\nMax=1\n")
         run("systemctl", "--user", "start", "flowd.service")
         check(run("flowctl", "--user", "run", "--pool", "echo", "hello").stdout == "hello", "no answer")
         run("systemctl", "--user", "reload", "flowd.service")
         workers = [p for p in f.m.processes().values() if f.echo in p.args]
         check(len(workers) == 1 and workers[0].uid == int(uid), f"workers: {workers}")
+        check(f.m.path(f"{home}/.local/state/flowd").is_dir(), "there is no state directory")
         check("/flowd.service/" in workers[0].cgroup, f"the worker is in {workers[0].cgroup}")
         run("systemctl", "--user", "stop", "flowd.service", "flowd.socket")
         check(not [p for p in f.m.processes().values() if f.echo in p.args], "the worker is left")

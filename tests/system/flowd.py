@@ -9,7 +9,7 @@ from machine import Failure
 GATE = "/run/flowd-test/gate"
 
 # People, by systemd-sysusers, which runs at boot after flowd's own groups are there or together with them.
-PEOPLE = """u nobody-special - "in no group of flowd's" /
+PEOPLE = """u nobody-special - "in no group of flowd's" /home/nobody-special
 u watcher - "may look" /
 u submitter - "may submit" /
 u admin - "may do all" /
@@ -78,7 +78,9 @@ class Flowd:
     def prepare(machine):
         """What must be in the container before it boots."""
         machine.write("/usr/lib/sysusers.d/flowd-test.conf", PEOPLE)
-        machine.write("/usr/lib/tmpfiles.d/flowd-test.conf", f"d /run/flowd-test 0755 root root -\np+ {GATE} 0666 root root -\n")
+        machine.write("/usr/lib/tmpfiles.d/flowd-test.conf", f"d /run/flowd-test 0755 root root -\n"
+                      f"p+ {GATE} 0666 root root -\n"
+                      "d /home/nobody-special 0755 nobody-special nobody-special -\n")
         for name, text in PROGRAMS.items():
             machine.write(f"/usr/lib/flowd-test/{name}", text, 0o755)
 
@@ -144,9 +146,9 @@ class Flowd:
     def flowctl(self, *arguments, **kwargs):
         return self.m.run(["flowctl", *arguments], **kwargs)
 
-    def wait_event(self, name, cursor, *matches):
-        """Waits until the event is in the journal after `cursor`, and returns its entries."""
-        matches = (f"--after-cursor={cursor}", "-u", "flowd.service", f"FLOWD_EVENT={name}", *matches)
+    def wait_event(self, name, since, *matches):
+        """Waits until the event is in the journal since `since` (of machine.now()), and returns its entries."""
+        matches = (since, "-u", "flowd.service", f"FLOWD_EVENT={name}", *matches)
         return self.m.wait(lambda: self.m.journal(*matches), f"{name} is logged")
 
     def wait_replaced(self, pool, pid, size):

@@ -236,10 +236,11 @@ class Machine:
         text = self.run(["journalctl", "--output=json", "--no-pager", "--quiet", *arguments]).stdout
         return [json.loads(line) for line in text.splitlines()]
 
-    def cursor(self):
-        """Where the journal stands now, for journal("--after-cursor=...")."""
-        text = self.run(["journalctl", "--lines=0", "--show-cursor", "--quiet"]).stdout
-        return text.split("-- cursor: ", 1)[1].strip()
+    @staticmethod
+    def now():
+        """The journalctl option that shows what is logged from now on. (Not --after-cursor=: before systemd 254 it skips an
+        entry when the one at the cursor does not match.)"""
+        return f"--since=@{time.time():.6f}"
 
     def processes(self):
         """{pid: Process} of the container, by its own pids; kernel threads are not among them."""
