@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Example workers and clients, installed as they stand here. The C ones are built for the test that runs them.
 
+EXTRA_DIST += %D%/quickstart/run
+
 samplesdir = $(docdir)
 nobase_dist_samples_DATA = \
 	%D%/c/submit.c \

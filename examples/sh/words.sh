@@ -8,7 +8,7 @@ set -eu
 
 case "${FLOWD_METHOD:-count}" in
 count)
-        tr -s '[:space:]' '\n' | sed '/^$/d' | wc -l | tr -d ' ' ;;
+        wc -w | tr -d ' ' ;;
 *)
         echo "words.sh: no such method: $FLOWD_METHOD" >&2
         exit 1 ;;

@@ -18,6 +18,8 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SD_JOURNAL_SUPPRESS_LOCATION /* it would be this file's */
 #include <systemd/sd-journal.h>
 
 #include "basic/fd.h"
@@ -25,6 +27,10 @@
 #include "basic/str.h"
 
 #define LOG_RECORD_MAX (64U * 1024U)
+
+/* EVENT_LOG_DROPPED, which is of a higher floor: a test compares the two. */
+#define DROPPED_EVENT "FLOWD_EVENT=log-dropped"
+#define DROPPED_MESSAGE_ID "MESSAGE_ID=16f6cb0931764e8a91c049718d2bcf4d"
 
 struct Log {
         pthread_t thread;
@@ -116,11 +122,15 @@ static void tell_dropped(Log *l, uint64_t n) {
         char text[160];
 
         snprintf(text, sizeof(text), "MESSAGE=%llu log records were dropped: the journal was not keeping up", (unsigned long long) n);
-        struct iovec iov[4] = { { text, strlen(text) } };
+        struct iovec iov[LOG_FIELDS_MAX] = {
+                { text, strlen(text) },
+                { (char *) DROPPED_EVENT, strlen(DROPPED_EVENT) },
+                { (char *) DROPPED_MESSAGE_ID, strlen(DROPPED_MESSAGE_ID) },
+        };
         if (l->target == LOG_TARGET_JOURNAL)
-                write_journal(LOG_WARNING, iov, 1);
+                write_journal(LOG_WARNING, iov, 3);
         else
-                write_stderr(LOG_WARNING, iov, 1);
+                write_stderr(LOG_WARNING, iov, 3);
 }
 
 static void *log_thread(void *userdata) {

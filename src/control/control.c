@@ -188,9 +188,16 @@ static bool event_wanted(const ControlClient *c, const KeptEvent *e) {
         return e->message && (!c->pool_filter || streq_ptr(c->pool_filter, e->pool));
 }
 
+static json_object *events_reply(json_object *events) {
+        json_object *o = json_object_new_object();
+
+        json_object_object_add(o, "events", events);
+        return o;
+}
+
 void control_events_start(ControlClient *c, const char *pool, unsigned limit) {
         Server *s = c->server;
-        const KeptEvent *last = NULL;
+        json_object *a = json_object_new_array();
         unsigned n = MIN(limit, s->n_events);
 
         c->pool_filter = pool ? strdup(pool) : NULL;
@@ -198,24 +205,10 @@ void control_events_start(ControlClient *c, const char *pool, unsigned limit) {
         for (unsigned i = s->event_at - n; i != s->event_at; i++) {
                 const KeptEvent *e = &s->events[i % EVENTS_KEPT];
 
-                if (!event_wanted(c, e))
-                        continue;
-                if (last)
-                        control_reply(c, event_object(last), true);
-                last = e;
+                if (event_wanted(c, e))
+                        json_object_array_add(a, event_object(e));
         }
-        if (c->more) {
-                if (last)
-                        control_reply(c, event_object(last), true);
-                return;
-        }
-        json_object *o = last ? event_object(last) : NULL;
-        if (!o) { /* nothing has happened: an answer has to have its members */
-                KeptEvent none = { .kind = EVENT_STARTED, .time_usec = realtime_usec(), .message = (char *) "no events" };
-
-                o = event_object(&none);
-        }
-        control_reply(c, o, false);
+        control_reply(c, events_reply(a), c->more);
 }
 
 void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f) {
@@ -223,8 +216,11 @@ void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f) 
         LIST_FOREACH(l, &s->control_clients) {
                 ControlClient *c = list_entry(l, ControlClient, link);
 
-                if (c->pending == PENDING_EVENTS && c->more && !c->closing && event_wanted(c, e))
-                        control_reply(c, event_object(e), true);
+                if (c->pending != PENDING_EVENTS || !c->more || c->closing || !event_wanted(c, e))
+                        continue;
+                json_object *a = json_object_new_array();
+                json_object_array_add(a, event_object(e));
+                control_reply(c, events_reply(a), true);
         }
 }
 
@@ -359,8 +355,8 @@ static void handle_buffer(ControlClient *c) {
 
                         json_object_object_add(o, "limit", json_object_new_string(r == -E2BIG ? "depth" : "syntax"));
                         c->oneway = false;
-                        control_fail(c, "LimitReached", o, r == -E2BIG ? "the message is nested deeper than %u levels" : "the message is no Varlink call; %u levels of JSON are allowed",
-                                     VARLINK_DEPTH_MAX);
+                        control_fail(c, "LimitReached", o, r == -E2BIG ? "the message is nested deeper than %u levels" :
+                                     "the message is no Varlink call; %u levels of JSON are allowed", VARLINK_DEPTH_MAX);
                         c->closing = true;
                         break;
                 }

@@ -288,7 +288,12 @@ static int fill_job(Job *j, Frame *f) {
         j->kind = (PayloadKind) kind;
         j->payload_size = f->size;
         j->payload = frame_take_blob(f);
-        return j->payload ? 0 : -ENOMEM;
+        if (!j->payload)
+                return -ENOMEM;
+        /* what is in a memfd is not looked at: it may be large, and its reader has to look anyway */
+        if (j->kind != PAYLOAD_BYTES && j->payload->fd < 0 && !utf8_valid(j->payload->data, j->payload->size))
+                return -EILSEQ;
+        return 0;
 }
 
 static void on_job(JobClient *c, Frame *f) {
@@ -322,7 +327,9 @@ static void on_job(JobClient *c, Frame *f) {
         has_pool = frame_meta_text(&f->meta, FRAME_META_POOL, pool, sizeof(pool));
         has_tier = frame_meta_text(&f->meta, FRAME_META_TIER, tier, sizeof(tier));
         if (r < 0 || has_pool < 0 || has_tier < 0) {
-                send_refusal(c, id, "LimitReached", r == -ENOMEM ? "out of memory" : "a name in the job's metadata is too long, or is not UTF-8");
+                send_refusal(c, id, r == -ENOMEM ? "LimitReached" : "InvalidJob", r == -ENOMEM ? "out of memory" :
+                             r == -EILSEQ ? "the payload is not valid UTF-8; submit it as bytes (flowctl: --payload=bytes)" :
+                             "a name in the job's metadata is too long, or is not UTF-8");
                 return;
         }
         j->uid = c->peer.uid;
@@ -344,7 +351,10 @@ static void on_wait(JobClient *c, Frame *f) {
         Job *j = NULL;
 
         if (c->peer.level < LEVEL_SUBMIT) {
-                send_refusal(c, f->header.job, "NotPermitted", "waiting for a job needs membership of the submitters' group");
+                char why[160];
+
+                snprintf(why, sizeof(why), "waiting for a job needs membership of the group '%s'", auth_group(&c->server->auth, LEVEL_SUBMIT));
+                send_refusal(c, f->header.job, "NotPermitted", why);
                 return;
         }
         if (map_find(&c->by_id, f->header.job) || c->n_jobs >= c->server->limits.jobs_per_client) {
@@ -457,7 +467,8 @@ static void on_io(HotFd *h, uint32_t revents) {
                 if (r == 0)
                         return;
                 if (r < 0) {
-                        send_error(c, r == -EMSGSIZE ? "a frame above the limit of %u bytes" : r == -EPERM ? "a descriptor that is no sealed memfd (limit of a frame: %u)" :
+                        send_error(c, r == -EMSGSIZE ? "a frame above the limit of %u bytes" :
+                                   r == -EPERM ? "a descriptor that is no sealed memfd (limit of a frame: %u)" :
                                    r == -EBUSY ? "too many large messages are being received at once (InboundMax=); try again (limit of a frame: %u)" :
                                    "this is no frame (limit of one: %u)", FRAME_BODY_MAX);
                         return;
@@ -481,8 +492,8 @@ static void on_flush(Defer *d) {
         if (c->out.bytes > c->server->limits.client_buffer_max) {
                 char a[16];
 
-                event_send(h, EVENT_CLIENT_DROPPED, NULL, "Disconnected a jobs client (uid %u, pid %d) that does not read: %s wait for it", c->peer.uid, (int) c->peer.pid,
-                           size_format(a, sizeof(a), c->out.bytes));
+                event_send(h, EVENT_CLIENT_DROPPED, NULL, "Disconnected a jobs client (uid %u, pid %d) that does not read: %s wait for it",
+                           c->peer.uid, (int) c->peer.pid, size_format(a, sizeof(a), c->out.bytes));
                 client_free(c);
                 return;
         }

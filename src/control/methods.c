@@ -516,14 +516,14 @@ static void method_scale_pool(ControlClient *c, json_object *p) {
 
         if (!pool)
                 return;
-        int r = get_int(c, p, "target", 0, POOL_WORKERS_MAX, &target);
+        int r = get_int(c, p, "target", INT64_MIN, INT64_MAX, &target);
         if (r <= 0) {
                 if (r == 0)
                         control_invalid(c, "target");
                 return;
         }
         o = json_object_new_object();
-        if (pool_scale(pool, (unsigned) target) < 0) {
+        if (target < 0 || target > POOL_WORKERS_MAX || pool_scale(pool, (unsigned) target) < 0) {
                 add_text(o, "parameter", "target");
                 add_int(o, "min", pool->config->min);
                 add_int(o, "max", pool->config->max);
@@ -581,7 +581,7 @@ static void method_recycle_worker(ControlClient *c, json_object *p) {
 
 static void method_events(ControlClient *c, json_object *p) {
         const char *pool = NULL;
-        int64_t limit = c->more ? 0 : 1;
+        int64_t limit = c->more ? 0 : EVENTS_KEPT;
 
         if (get_text(c, p, "pool", &pool) >= 0 && get_int(c, p, "limit", 0, EVENTS_KEPT, &limit) >= 0)
                 control_events_start(c, pool, (unsigned) limit);

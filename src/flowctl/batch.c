@@ -449,6 +449,7 @@ static int batch_take(Batch *b) {
                 }
                 n++;
         }
+        b->taken += (size_t) n;
         return r < 0 ? r : n;
 }
 
@@ -492,6 +493,22 @@ static int batch_timeout(Batch *b) {
         return usec == USEC_INFINITY ? -1 : (int) MIN((usec + 999) / 1000, (uint64_t) 60000);
 }
 
+/* Many answers are better taken together: each time that we wake costs flowd and us more than a job does. The nap is adjusted until
+ * about a quarter of the window comes at once; the rest keeps the workers busy meanwhile. */
+static void batch_nap(Batch *b) {
+        size_t wanted = b->in_flight / 4;
+
+        if (b->in_flight < BATCH_NAP_MIN_JOBS || b->stopping)
+                b->nap_usec = 0;
+        else if (b->taken < wanted / 2)
+                b->nap_usec = MIN(b->nap_usec + BATCH_NAP_STEP_USEC, BATCH_NAP_MAX_USEC);
+        else if (b->taken > wanted)
+                b->nap_usec /= 2;
+        b->taken = 0;
+        if (b->nap_usec > 0)
+                usleep((useconds_t) b->nap_usec);
+}
+
 /* Looks for signals, and, unless there is more to do at once, waits for something to happen. */
 static int batch_sleep(Batch *b, int signal_fd, bool busy) {
         struct pollfd p[3] = {
@@ -506,6 +523,8 @@ static int batch_sleep(Batch *b, int signal_fd, bool busy) {
                 return -EIO;
         }
         int timeout = batch_timeout(b);
+        if (!busy)
+                batch_nap(b);
         if (poll(p, ELEMENTSOF(p), busy ? 0 : timeout) < 0)
                 return errno == EINTR ? 0 : -errno;
         if (p[1].revents && read(signal_fd, &si, sizeof(si)) == sizeof(si))
@@ -521,7 +540,7 @@ static int batch_loop(Batch *b, int signal_fd) {
                 if (r < 0)
                         return r;
                 r = batch_take(b);
-                if (r == -ECONNRESET && batch_ended(b))
+                if (r == -ECONNRESET && b->in_flight == 0 && batch_feed(b) >= 0 && batch_ended(b))
                         return 0; /* flowd stopped, but answered everything before */
                 if (r < 0)
                         return r;

@@ -18,6 +18,9 @@
 #define BATCH_BACKOFF_MIN_USEC 2000ULL           /* after a refusal because a queue is full, doubled up to */
 #define BATCH_BACKOFF_MAX_USEC 500000ULL
 #define BATCH_LIMIT_TRIES 20U                    /* refusals for another limit, with nothing in flight, until that is an error */
+#define BATCH_NAP_MIN_JOBS 128U                  /* with fewer jobs in flight each answer is taken at once ... */
+#define BATCH_NAP_STEP_USEC 50ULL
+#define BATCH_NAP_MAX_USEC 2000ULL               /* ... with more, answers are left to gather for at most so long */
 #define BATCH_CANCEL_USEC 5000000ULL             /* how long the end of cancelled jobs is waited for */
 
 typedef enum BatchKind {
@@ -62,6 +65,8 @@ typedef struct Batch {
         double limit;             /* jobs in flight at present: falls when a queue is full, grows back */
         uint64_t again_usec;      /* CLOCK_MONOTONIC, no job is submitted again before */
         uint64_t backoff_usec;
+        uint64_t nap_usec;        /* how long answers gather before they are taken */
+        size_t taken;             /* answers since the last sleep */
         unsigned limit_tries;
         bool input_end, input_wait, stopping;
         int signal;               /* that ended it, or 0 */

@@ -96,7 +96,7 @@ int verb_reload(Flowctl *c, int argc _unused_, char **argv _unused_) {
         if (option(c, OPTION_QUIET))
                 return STATUS_OK;
         for (size_t i = 0; i < json_length(changed); i++)
-                printf("%s\n", strempty(json_object_get_string(json_object_array_get_idx(changed, i))));
+                printf("Changed: %s\n", strempty(json_object_get_string(json_object_array_get_idx(changed, i))));
         if (json_length(changed) == 0)
                 printf("Nothing has changed.\n");
         return STATUS_OK;

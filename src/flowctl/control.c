@@ -108,7 +108,10 @@ int control_error(const Flowctl *c, const VarlinkError *e) {
                         return STATUS_FAILED;
                 }
         if (streq(name, "InvalidParameter")) {
-                error_print("flowd refuses the argument '%s'.", strna(parameter_text(e, "parameter")));
+                if (streq_ptr(parameter_text(e, "parameter"), "unit"))
+                        error_print("there is no unit of that name; 'flowctl config cat' shows all of them.");
+                else
+                        error_print("flowd does not take this for '%s'.", strna(parameter_text(e, "parameter")));
                 return STATUS_USAGE;
         }
         error_print("%s", e->message ? e->message : e->name);

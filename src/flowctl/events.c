@@ -15,6 +15,8 @@
 #include "client/runtime.h"
 #include "flowctl/term.h"
 
+#define EVENTS_DEFAULT 20U
+
 static void event_print(json_object *e, bool colours) {
         static const char *const members[] = { "pool", "worker", "job" };
         static const char *const levels[] = { "emerg", "alert", "crit", "error", "warning", "notice", "info", "debug" };
@@ -58,7 +60,7 @@ static void events_print(const Flowctl *c, json_object *reply, bool colours) {
 
 int verb_events(Flowctl *c, int argc _unused_, char **argv _unused_) {
         json_object *parameters;
-        uint64_t limit = 0;
+        uint64_t limit = option(c, OPTION_FOLLOW) ? 0 : EVENTS_DEFAULT;
         bool continues = true;
         int r;
 

@@ -248,7 +248,10 @@ void outcome_print(Batch *b, const Outcome *o) {
 
         b->progress.done++;
         if (status != STATUS_OK) {
-                b->progress.failed++;
+                if (b->signal && o->status == FLOW_CANCELLED)
+                        b->progress.done--;
+                else
+                        b->progress.failed++;
                 if (b->single)
                         b->status = status;
                 else if (b->status == STATUS_OK)

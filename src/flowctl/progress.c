@@ -20,7 +20,7 @@ void progress_init(Progress *p, bool enabled) {
         uint64_t now = now_usec();
 
         *p = (Progress) { .enabled = enabled, .terminal = isatty(STDERR_FILENO), .started_usec = now, .rate_usec = now };
-        p->next_usec = now + (p->terminal ? 3 * PROGRESS_BAR_USEC : PROGRESS_LINE_USEC); /* what is over at once needs no bar */
+        p->next_usec = now + (p->terminal ? PROGRESS_SHORT_USEC : PROGRESS_LINE_USEC);
 }
 
 static void progress_rate(Progress *p, uint64_t now) {
@@ -115,7 +115,7 @@ void progress_end(Progress *p, bool summary) {
         char done[NUMBER_SIZE], failed[NUMBER_SIZE], time[NUMBER_SIZE], rate[NUMBER_SIZE];
 
         progress_clear(p);
-        if (!p->enabled || !summary)
+        if (!p->enabled || !summary || span < PROGRESS_SHORT_USEC)
                 return;
         fprintf(stderr, "%s jobs in %s, %s/s, %s failed\n", format_count(done, p->done),
                 format_span(time, MAX(span, (uint64_t) 1)),

@@ -6,6 +6,7 @@
 #include "basic/macro.h"
 
 #define PROGRESS_BAR_USEC 100000ULL   /* between two drawings of the bar */
+#define PROGRESS_SHORT_USEC 300000ULL /* what is over so soon needs no bar and no summary */
 #define PROGRESS_LINE_USEC 2000000ULL /* between two lines where there is no terminal */
 
 typedef struct Progress {

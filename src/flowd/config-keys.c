@@ -508,7 +508,7 @@ static const ConfigKey pool_keys[] = {
         P("RestartDelay", KEY_PLAIN, parse_span, restart_usec, MS, HOUR),
         P("RestartDelayMax", KEY_PLAIN, parse_span, restart_max_usec, MS, DAY),
         P("HealthyAfter", KEY_PLAIN, parse_span, healthy_usec, MS, DAY),
-        P("BreakerCrashes", KEY_PLAIN, parse_unsigned, breaker_crashes, 1, BREAKER_CRASHES_MAX),
+        P("BreakerCrashes", KEY_PLAIN, parse_unsigned, breaker_crashes, 0, BREAKER_CRASHES_MAX),
         P("BreakerWindow", KEY_PLAIN, parse_span, breaker_window_usec, MS, DAY),
         P("BreakerCooldown", KEY_PLAIN, parse_span, breaker_cooldown_usec, MS, DAY),
 };

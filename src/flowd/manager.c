@@ -315,8 +315,10 @@ static int open_sockets(Manager *m, int *ret_control, int *ret_jobs) {
 
                 if (!path)
                         return -ENOMEM;
-                if (*fds[k] < 0)
+                if (*fds[k] < 0) {
                         *fds[k] = fd_listen_unix(path, 0666);
+                        m->own_sockets = *fds[k] >= 0;
+                }
                 if (*fds[k] < 0) {
                         fprintf(stderr, *fds[k] == -EADDRINUSE ? "flowd: another flowd answers at %s already\n" : "flowd: cannot listen at %s: %s\n", path,
                                 strerror(-*fds[k]));
@@ -357,9 +359,11 @@ static void tell_limits(Manager *m) {
         if (!wanted)
                 return;
         if (m->host.cgroup.fd < 0)
-                event_send(&m->host, EVENT_LIMITS, NULL, "No cgroup was delegated to flowd: MemoryMax=, TasksMax= and CPUWeight= have no effect here (under systemd: Delegate=yes)");
+                event_send(&m->host, EVENT_LIMITS, NULL,
+                           "No cgroup was delegated to flowd: MemoryMax=, TasksMax= and CPUWeight= have no effect here (under systemd: Delegate=yes)");
         else if (!m->host.cgroup.memory || !m->host.cgroup.pids || !m->host.cgroup.cpu)
-                event_send(&m->host, EVENT_LIMITS, NULL, "Controllers are missing in flowd's cgroup (memory: %s, pids: %s, cpu: %s): the limits that need them have no effect",
+                event_send(&m->host, EVENT_LIMITS, NULL,
+                           "Controllers are missing in flowd's cgroup (memory: %s, pids: %s, cpu: %s): the limits that need them have no effect",
                            m->host.cgroup.memory ? "yes" : "no", m->host.cgroup.pids ? "yes" : "no", m->host.cgroup.cpu ? "yes" : "no");
 }
 
@@ -465,8 +469,21 @@ int manager_run(Manager *m) {
         return sd_event_loop(m->host.event);
 }
 
+static void remove_sockets(Manager *m) {
+        static const char *const names[] = { "control", "jobs" };
+
+        for (size_t k = 0; m->own_sockets && k < ELEMENTSOF(names); k++) {
+                _cleanup_free_ char *path = str_printf("%s/%s", m->paths.runtime, names[k]);
+
+                if (path)
+                        (void) unlink(path);
+        }
+}
+
 void manager_done(Manager *m) {
         List *n;
+
+        remove_sockets(m);
 
         m->host.tap = NULL;
         if (m->server.host)

@@ -47,6 +47,7 @@ typedef struct Manager {
         uint64_t watchdog_usec;
         uint64_t watchdog_last;
         char status[256];        /* the last STATUS= */
+        bool own_sockets;        /* bound by us, not by systemd: removed at the end */
         sd_event_source *signals[5];
 } Manager;
 

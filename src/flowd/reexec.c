@@ -70,6 +70,7 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
         state_put_int(sw, root, "reloads", m->reloads);
         state_put_int(sw, root, "reexecs", m->reexecs);
         state_put_int(sw, root, "ready", m->ready);
+        state_put_int(sw, root, "own_sockets", m->own_sockets);
         if (m->host.cgroup.fd >= 0)
                 state_put_text(sw, root, "cgroup", m->host.cgroup.path);
         serialize_jobs(m, sw, root);
@@ -223,6 +224,7 @@ static int restore(Manager *m, const StateReader *sr) {
         m->reloads = (unsigned) state_get_int(sr->root, "reloads");
         m->reexecs = (unsigned) state_get_int(sr->root, "reexecs") + 1;
         m->ready = state_get_int(sr->root, "ready");
+        m->own_sockets = state_get_int(sr->root, "own_sockets");
         if (cgroup) {
                 r = cgroup_root_resume(&m->host.cgroup, cgroup);
                 if (r < 0)

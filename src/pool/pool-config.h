@@ -26,7 +26,7 @@ typedef struct PoolConfig {
         uint64_t restart_usec;       /* RestartDelay=100ms, doubled up to */
         uint64_t restart_max_usec;   /* RestartDelayMax=30s */
         uint64_t healthy_usec;       /* HealthyAfter=10s: a worker that lived so long resets the delay */
-        unsigned breaker_crashes;    /* BreakerCrashes=5 in ... */
+        unsigned breaker_crashes;    /* BreakerCrashes=5 (0: never) in ... */
         uint64_t breaker_window_usec;/* BreakerWindow=30s ... make the pool degraded ... */
         uint64_t breaker_cooldown_usec; /* BreakerCooldown=30s ... for so long */
 } PoolConfig;

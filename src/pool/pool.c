@@ -131,15 +131,15 @@ static uint64_t pool_room(const Pool *p) {
                 if (w->state == WORKER_STARTING || worker_has_slot(w))
                         room += w->n_slots - w->n_running - w->n_fenced;
         }
-        if (p->n_workers < p->config->max && p->state != POOL_DEGRADED && p->state != POOL_PAUSED && now_usec() >= p->spawn_after)
-                room += (uint64_t) (p->config->max - p->n_workers) * slots;
+        if (p->n_usable + p->n_starting < p->config->max && p->state != POOL_DEGRADED && p->state != POOL_FAILED && now_usec() >= p->spawn_after)
+                room += (uint64_t) (p->config->max - p->n_usable - p->n_starting) * slots;
         return p->state == POOL_PAUSED ? 0 : room;
 }
 
 bool pool_usable(const Pool *p) {
-        if (p->state == POOL_CLOSING || p->state == POOL_FAILED)
+        if (p->state == POOL_CLOSING)
                 return false;
-        if (p->state == POOL_DEGRADED && p->n_usable == 0)
+        if ((p->state == POOL_DEGRADED || p->state == POOL_FAILED) && p->n_usable == 0)
                 return false;
         return p->n_queued < p->config->queue_max + pool_room(p);
 }
@@ -275,7 +275,7 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
                               p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
         if (p->state == POOL_CLOSING)
                 return refuse(p, -ENOTCONN, reterr_text, "pool %s is closing", p->name);
-        if (p->state == POOL_FAILED || (p->state == POOL_DEGRADED && p->n_usable == 0))
+        if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
                 return refuse(p, -ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, state_names[p->state],
                               strna(p->reason), p->name);
         if (p->n_queued >= p->config->queue_max && p->n_queued >= p->config->queue_max + pool_room(p)) {
@@ -383,11 +383,18 @@ static void on_job_lost(Worker *w, Job *j) {
         enqueue(p, j, true);
 }
 
+static void fail_queue(Pool *p, const char *code, const char *why) {
+        Job *j;
+
+        while ((j = list_first_entry(&p->queue, Job, queue_link)))
+                end_queued(p, j, FRAME_FAILED, code, why);
+}
+
 /* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
 static void count_crash(Pool *p, uint64_t lived, const char *how) {
         const PoolConfig *c = p->config;
         uint64_t now = now_usec();
-        unsigned limit = MIN(c->breaker_crashes, BREAKER_CRASHES_MAX);
+        unsigned limit = c->breaker_crashes > 0 ? MIN(c->breaker_crashes, BREAKER_CRASHES_MAX) : 1;
         EventFields f = pool_fields(p);
         char span[64];
 
@@ -400,7 +407,7 @@ static void count_crash(Pool *p, uint64_t lived, const char *how) {
         p->crash_times[p->crash_at++ % limit] = now;
         uint64_t oldest = p->crash_times[p->crash_at % limit];
         bool probing = p->state == POOL_DEGRADED && lived < c->healthy_usec;
-        if (!probing && (oldest == 0 || now - oldest > c->breaker_window_usec))
+        if (c->breaker_crashes == 0 || (!probing && (oldest == 0 || now - oldest > c->breaker_window_usec)))
                 return;
         p->breaker_until = p->spawn_after = now + usec_jitter(c->breaker_cooldown_usec, RESTART_JITTER);
         _cleanup_free_ char *text = str_printf("%u workers crashed within %s, the last one %s", limit,
@@ -413,13 +420,8 @@ static void count_crash(Pool *p, uint64_t lived, const char *how) {
         if (p->state != POOL_PAUSED && p->state != POOL_CLOSING)
                 set_state(p, POOL_DEGRADED);
         settle(p);
-}
-
-static void fail_queue(Pool *p, const char *code, const char *why) {
-        Job *j;
-
-        while ((j = list_first_entry(&p->queue, Job, queue_link)))
-                end_queued(p, j, FRAME_FAILED, code, why);
+        if (p->n_usable == 0) /* like a new one, which would be refused */
+                fail_queue(p, "PoolUnavailable", p->reason);
 }
 
 static void permanent(Pool *p, Worker *w) {
@@ -442,6 +444,7 @@ static void on_worker_dead(Worker *w) {
 
         worker_describe_exit(w, how, sizeof(how));
         snprintf(p->last_exit, sizeof(p->last_exit), "%s %.150s", w->name, how);
+        recount(p);
         if (w->exit_code == CLD_EXITED && w->exit_status == EXIT_PERMANENT && !by_job && p->config->tier != TIER_COLD)
                 permanent(p, w);
         else if (w->stop_wanted || by_job)
@@ -559,7 +562,7 @@ static Worker *next_free(Pool *p) {
 }
 
 static bool may_spawn(const Pool *p, uint64_t now) {
-        return p->n_workers < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
+        return p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
 }
 
 /* exec and cold: a worker is started for the job, so that its environment can name it. */
@@ -802,7 +805,11 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
                                 w->type = worker_type_ref(config->type);
                         }
                 }
-        else { /* what was broken may be mended */
+        else { /* those that run finish what they have; new jobs are for new workers */
+                LIST_FOREACH_SAFE(l, n, &p->workers)
+                        worker_drain(list_entry(l, Worker, link), USEC_INFINITY, "is being replaced: its definition has changed");
+                recount(p);
+                /* and what was broken may be mended */
                 p->spawn_after = p->breaker_until = 0;
                 p->restart_delay = config->restart_usec;
                 if (p->state == POOL_DEGRADED || p->state == POOL_FAILED)

@@ -30,7 +30,7 @@
 #define FRAME_MEMFD_MIN (128U * 1024U)         /* from this size on a payload travels by memfd, where that was negotiated */
 
 typedef enum FrameType {
-        FRAME_HELLO = 1,     /* both ways, first on every connection: VERSION, FEATURES, FRAME_MAX; from a worker SLOTS too. A worker's HELLO says that it is ready */
+        FRAME_HELLO = 1,     /* both ways, first on every connection: VERSION, FEATURES, FRAME_MAX; from a worker SLOTS too, and that it is ready */
         FRAME_JOB = 2,       /* a job: to flowd from a client, to a worker from flowd */
         FRAME_ACCEPTED = 3,  /* to a client: its job was accepted (after the commit, when durable); JOB_ID */
         FRAME_PROGRESS = 4,  /* worker -> flowd -> client: FRACTION; the payload is a message, may be empty */

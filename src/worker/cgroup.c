@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -42,6 +43,17 @@ static int own_path(char **ret) {
         return -ENOENT;
 }
 
+/* A user's manager sets no attributes. What it starts has a cgroup of its own, though, which belongs to the user; whoever is not what it
+ * started, such as a flowd in a terminal, shares one with processes that must not be moved. */
+static bool is_service_of_user(const char *path) {
+        const char *e = secure_getenv("SYSTEMD_EXEC_PID");
+        struct stat st;
+        uint64_t pid;
+
+        return geteuid() != 0 && e && u64_parse(e, 1, INT_MAX, &pid) >= 0 && (pid_t) pid == getpid() && stat(path, &st) == 0 &&
+               st.st_uid == geteuid();
+}
+
 static bool is_delegated(const char *path) {
         char v[8];
 
@@ -50,7 +62,7 @@ static bool is_delegated(const char *path) {
                 if (n == 1 && v[0] == '1')
                         return true;
         }
-        return false;
+        return is_service_of_user(path);
 }
 
 /* Opens our delegated cgroup on whichever mount v2 is. */

@@ -166,7 +166,7 @@ int frame_stream_next(FrameStream *s, Frame *ret) {
                 return (int) n;
         size_t have = s->end - s->start - FRAME_HEADER_SIZE, payload = f.header.body - f.header.meta;
 
-        if (payload >= FRAME_STREAM_DIRECT) {
+        if (payload >= FRAME_STREAM_DIRECT && have < f.header.body) { /* what is here already is parsed where it lies */
                 if (have < f.header.meta)
                         return 0;
                 r = large_begin(s, &f.header);

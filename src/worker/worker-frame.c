@@ -97,14 +97,12 @@ static int on_hello(Worker *w, Frame *f) {
 }
 
 static int on_result(Worker *w, Frame *f) {
-        WorkerSlot *s = worker_find_slot(w, f->header.job, f->header.attempt);
+        WorkerSlot *s = f->header.attempt > 0 ? worker_find_slot(w, f->header.job, f->header.attempt) : NULL;
         uint8_t status = FRAME_COMPLETED, kind = PAYLOAD_BYTES, retry = 0;
         JobResult r = {};
 
-        if (!s) {
-                worker_set_reason(w, "sent a result for a job that it was not given");
-                return -EBADMSG;
-        }
+        if (!s)
+                return worker_stray_result(w, f->header.job, f->header.attempt);
         (void) frame_meta_u8(&f->meta, FRAME_META_STATUS, &status);
         (void) frame_meta_u8(&f->meta, FRAME_META_KIND, &kind);
         (void) frame_meta_u8(&f->meta, FRAME_META_RETRY, &retry);

@@ -81,7 +81,7 @@ static void on_result(Worker *w, WorkerSlot *s, JsonlMessage *m) {
 static int on_line(Worker *w, const char *line, size_t size) {
         _cleanup_jsonl_message_ JsonlMessage m = {};
         const char *why = NULL;
-        uint64_t id;
+        uint64_t id = 0;
         int r;
 
         r = jsonl_message_decode(line, size, &m, &why);
@@ -100,10 +100,8 @@ static int on_line(Worker *w, const char *line, size_t size) {
         switch (m.type) {
         case JSONL_RESULT:
         case JSONL_ERROR:
-                if (!s) {
-                        worker_set_reason(w, "sent a result for a job that it was not given");
-                        return -EBADMSG;
-                }
+                if (!s)
+                        return worker_stray_result(w, id, 0);
                 on_result(w, s, &m);
                 return 0;
         case JSONL_PROGRESS:
@@ -141,6 +139,20 @@ static int take_lines(Worker *w) {
         return 0;
 }
 
+/* Where only one job can be meant, it has ended: another attempt would say the same. */
+static void line_too_long(Worker *w) {
+        char span[16];
+
+        worker_set_reason(w, "sent a line above JsonMax=%s", size_format(span, sizeof(span), w->host->json_max));
+        for (unsigned i = 0; i < w->n_slots && w->n_running == 1; i++)
+                if (w->slots[i].state == SLOT_RUNNING) {
+                        JobResult r = { .status = FRAME_FAILED, .code = "ResultTooLarge", .error = str_printf("the worker %s", strna(w->reason)) };
+
+                        worker_slot_result(&w->slots[i], &r);
+                        return;
+                }
+}
+
 static int make_room(Worker *w) {
         size_t max = w->host->json_max + LINE_ROOM_MIN;
         uint8_t *p;
@@ -148,7 +160,7 @@ static int make_room(Worker *w) {
         if (w->room - w->used >= 4096)
                 return 0;
         if (w->room >= max) {
-                worker_set_reason(w, "sent a line above JsonMax=");
+                line_too_long(w);
                 return -EMSGSIZE;
         }
         size_t room = MIN(MAX(w->room * 2, (size_t) LINE_ROOM_MIN), max);

@@ -145,6 +145,7 @@ static void do_stop_step(Worker *w) {
                 return;
         case 1:
                 signal_group(w, SIGTERM);
+                signal_group(w, SIGCONT); /* a stopped process would not see it */
                 arm(w, w->type->stop_timeout_usec);
                 return;
         default:
@@ -283,7 +284,12 @@ static void input_bad(Worker *w, int r) {
                 if (w->slots[i].state == SLOT_RUNNING)
                         job = w->slots[i].job_id;
         f.job = job;
-        worker_set_reason(w, "broke the protocol: %s", strerror(-r));
+        if (r == -EBADMSG) {
+                _cleanup_free_ char *why = TAKE_PTR(w->reason);
+
+                worker_set_reason(w, "broke the protocol: it %s", why ? why : strerror(-r));
+        } else
+                worker_set_reason(w, "cannot be read from: %s", strerror(-r));
         event_send(w->host, EVENT_WORKER_PROTOCOL, &f, "%s %s, stopping it", w->name, w->reason);
         hot_unwatch(&w->host->hot, &w->io); /* nothing that it says counts any more */
         w->input_ended = true;
@@ -404,6 +410,19 @@ void worker_slot_result(WorkerSlot *s, JobResult *r) {
         slot_freed(w);
 }
 
+int worker_stray_result(Worker *w, uint64_t job_id, uint32_t attempt) {
+        EventFields f = worker_fields(w);
+
+        f.job = job_id;
+        for (unsigned i = 0; i < WORKER_RECENT_JOBS && job_id > 0; i++)
+                if (w->recent[i] == job_id) {
+                        event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that it has not in hand; the answer is dropped", w->name, attempt);
+                        return 0;
+                }
+        worker_set_reason(w, "sent a result for a job that it was not given");
+        return -EBADMSG;
+}
+
 static void on_slot_timer(Timer *t) {
         WorkerSlot *s = CONTAINER_OF(t, WorkerSlot, timer);
         Worker *w = s->worker;
@@ -451,7 +470,7 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
                         s = &w->slots[i];
         assert(s && worker_has_slot(w));
 
-        s->job_id = j->id;
+        s->job_id = w->recent[w->recent_at++ % WORKER_RECENT_JOBS] = j->id;
         s->attempt = j->attempts + 1;
         s->job = j;
         r = w->protocol->assign(w, s);
@@ -517,9 +536,9 @@ void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason) {
         if (w->state >= WORKER_DRAINING)
                 return;
         w->stop_wanted = true;
-        if (reason)
-                worker_set_reason(w, "%s", reason);
         bool busy = w->state == WORKER_BUSY;
+        if (reason && !busy) /* a busy one ends its jobs first, and they must not be told that this is why they failed */
+                worker_set_reason(w, "%s", reason);
         worker_event(w, WORKER_EV_DRAIN);
         if (busy)
                 arm(w, timeout_usec);
@@ -553,6 +572,7 @@ static void drain_everything(Worker *w) {
 void worker_exited(Worker *w, int code, int status) {
         siginfo_t si;
         bool was_starting = w->state == WORKER_STARTING;
+        bool said_ready = !was_starting && (w->type->protocol == PROTOCOL_FRAME || w->type->ready_explicit);
 
         kill_all(w); /* while its zombie pins the number of its group */
         drain_everything(w);
@@ -562,7 +582,7 @@ void worker_exited(Worker *w, int code, int status) {
         while (waitid(P_PID, (id_t) w->pid, &si, WEXITED) < 0 && errno == EINTR)
                 ;
         map_remove(&w->host->by_pid, &w->by_pid);
-        if (was_starting || (w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0 && !w->stop_wanted && now_usec() - w->started_usec < QUICK_EXIT_USEC))
+        if (was_starting || (!said_ready && w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0 && !w->stop_wanted && now_usec() - w->started_usec < QUICK_EXIT_USEC))
                 w->failed_start = true;
         worker_close_input(w);
         hot_unwatch(&w->host->hot, &w->io);

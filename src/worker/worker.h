@@ -68,6 +68,7 @@ typedef struct WorkerProtocol {
         void (*done)(Worker *w);                    /* frees what the adapter keeps */
 } WorkerProtocol;
 
+#define WORKER_RECENT_JOBS 64U
 #define STDERR_TAIL_SIZE (32U * 1024U)
 
 struct Worker {
@@ -113,6 +114,8 @@ struct Worker {
         uint32_t peer_frame_max;
         Timer heartbeat;
         uint64_t heard_usec;
+        uint64_t recent[WORKER_RECENT_JOBS]; /* jobs that it had: a second answer to one is dropped */
+        unsigned recent_at;
 
         char *tail;             /* the last STDERR_TAIL_SIZE bytes of stderr, a ring */
         size_t tail_start, tail_used;
@@ -195,6 +198,9 @@ extern const WorkerProtocol worker_protocol_frame, worker_protocol_jsonl, worker
 
 void worker_event(Worker *w, WorkerEvent e);
 WorkerSlot *worker_find_slot(Worker *w, uint64_t job_id, uint32_t attempt); /* NULL where no slot has this attempt */
+/* A result for no slot. Returns 0 where it is about a job that the worker had not long ago: it is late, or a second one, and is dropped;
+ * -EBADMSG where the worker never had the job. */
+int worker_stray_result(Worker *w, uint64_t job_id, uint32_t attempt);
 /* The worker has ended an attempt: the slot is free again. The result is taken over. */
 void worker_slot_result(WorkerSlot *s, JobResult *r);
 void worker_flush_later(Worker *w);

@@ -19,4 +19,6 @@ integration_tests += \
 EXTRA_DIST += \
 	$(integration_tests) \
 	%D%/flowtest.py \
+	%D%/flowtest_kit.py \
+	%D%/flowtest_wire.py \
 	%D%/soak

@@ -9,7 +9,8 @@ from flowtest import *
 def commands(command=None, tier='cold', pool_keys=None, output=None, **keys):
     with Flowd(workers={'x': worker(command or zoo_exec(), 'exec', StopTimeout='500ms', CancelTimeout='300ms',
                                     **({'Output': output} if output else {}), **keys), 'good': worker(zoo())},
-               pools={'x': pool('x', tier, **{'Max': 2, 'RestartDelay': '10ms', 'BreakerCrashes': 90, 'HealthyAfter': '200ms', 'RestartDelayMax': '50ms', **(pool_keys or {})}),
+               pools={'x': pool('x', tier, **{'Max': 2, 'RestartDelay': '10ms', 'BreakerCrashes': 90, 'HealthyAfter': '200ms',
+                                              'RestartDelayMax': '50ms', **(pool_keys or {})}),
                       'good': pool('good', Max=1)}) as f:
         with Traffic(f, 'good'):
             yield f
@@ -31,7 +32,7 @@ def a_stock_command():
 
 @test
 def quoting_and_environment():
-    with commands("/bin/sh -c 'printf %%s \"$A|$B|$FLOWD_POOL|$FLOWD_METHOD|$FLOWD_SESSION|$FLOWD_ATTEMPT|$FLOWD_JOB\"'".replace('%%', '%'),
+    with commands("/bin/sh -c 'printf %%s \"$A|$B|$FLOWD_POOL|$FLOWD_METHOD|$FLOWD_SESSION|$FLOWD_ATTEMPT|$FLOWD_JOB\"'",
                   output='text', Environment=['A=one "B=two words"']) as f, f.jobs() as j:
         i = j.submit('x', b'', 'm', session='s1')
         r = completed(j.result(i))

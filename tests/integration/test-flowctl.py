@@ -690,7 +690,7 @@ def with_flowd_jobs_run_and_their_end_is_the_status():
         contains(f.flowctl('run', '-p', 'nothing', 'x', check_status=REFUSED_STATUS).stderr.decode(), 'nothing')
         o = json.loads(f.flowctl('run', '--json', '-p', 'zoo', 'x', check_status=OK).stdout)
         equal((o['status'], o['result'], o['attempts'], o['worker'].split('/')[0]), ('completed', 'x', 1, 'zoo'))
-        r = f.flowctl('run', '-p', 'zoo', '-m', 'talk', '--progress', 'x', check_status=OK)
+        r = f.flowctl('run', '-p', 'zoo', '-m', 'talk:3', '--progress', 'x', check_status=OK)
         contains(r.stderr.decode(), '%')
 
 
@@ -775,7 +775,7 @@ def with_flowd_configuration():
     with house() as f:
         contains(text(f.flowctl('config', 'cat', check_status=OK)), 'zoo.pool:', 'Worker=zoo')
         contains(text(f.flowctl('config', 'cat', 'zoo.pool', check_status=OK)), 'Max=4')
-        f.flowctl('config', 'cat', 'odd.pool', check_status=BAD)
+        contains(f.flowctl('config', 'cat', 'odd.pool', check_status=USAGE).stderr.decode(), 'no unit')
         f.flowctl('config', 'check', f.config, check_status=OK)
         contains(text(f.flowctl('reload', check_status=OK)), 'Nothing has changed')
         f.write('pools/zoo.pool', '[Pool]\nWorker=zoo\nTier=tepid\n')

@@ -350,13 +350,13 @@ def limits_of_connections():
                         d = s.recv(65536)
                     except ConnectionResetError:
                         d = b''
-                    if not d or b'LimitReached' in d:
+                    if not d or b'ConnectionsMax' in d:
                         refused_.append(d)
                         s.close()
                     else:
                         open_.append(s)
                 check(15 <= len(open_) <= 20, '%d connections are open' % len(open_))
-                check(refused_ and all(b'LimitReached' in d for d in refused_), 'a refusal without a word: %s' % refused_[:1])
+                check(refused_ and all(b'ConnectionsMax' in d for d in refused_), 'a refusal without a word: %s' % refused_[:1])
                 completed(keep.run('w', b'x', 'echo'))
                 for s in open_:
                     s.close()
@@ -369,7 +369,7 @@ def _can(path, hello):
     try:
         push(s, hello)
         s.settimeout(5)
-        return b'LimitReached' not in s.recv(65536)
+        return b'ConnectionsMax' not in s.recv(65536)
     except ConnectionResetError:
         return False
     finally:

@@ -90,9 +90,9 @@ def never_says_ready_and_ignores_TERM():
 @test
 def sends_garbage_at_start():
     with menagerie('--start=garbage', pool_keys={'BreakerCrashes': 2, 'BreakerCooldown': '1h'}) as f:
-        f.events.wait('worker-protocol', pool='zoo')
         wait_until(lambda: f.pool('zoo')['state'] == 'degraded', what='the pool to be degraded')
         wait_until(lambda: not f.pids('zoo'), what='the last worker to be ended')
+        contains(f.log(), 'EVENT=worker-protocol')
 
 
 @test
@@ -309,14 +309,16 @@ def dies_midframe_and_the_job_is_done_by_another():
 
 @test(bound=120)
 def exits_with_its_result_still_in_the_socket():
-    with menagerie(pool_keys={'Min': 2, 'Max': 2, 'RestartDelay': '1ms', 'RestartDelayMax': '1ms', 'BreakerCrashes': 10000, 'BreakerWindow': '1ms'}) as f:
+    with menagerie(pool_keys={'Min': 2, 'Max': 2, 'RestartDelay': '1ms', 'RestartDelayMax': '1ms', 'BreakerCrashes': 0, 'BreakerWindow': '1ms'}) as f:
         with f.jobs() as j:
-            for n in range(200):
+            for n in range(100):
                 size = (0, 10, 3000, 100 * KiB, 300 * KiB)[n % 5]
                 data = b'%04d' % n + b'r' * size
                 r = completed(j.run('zoo', data, 'answer-exit:%d' % (n % 2 * 9)), data)
                 equal(r.attempts, 1, 'attempts of job %d:' % n)
-        equal(f.pool('zoo')['completed'], 200)
+                # else the next job may be given to one that is about to end, and is rightly tried again
+                wait_until(lambda: f.pool('zoo')['spawned'] > n + 2, what='its end to be noticed')
+        equal(f.pool('zoo')['completed'], 100)
         equal(len(f.events.find('job-requeued')), 0)
 
 
@@ -324,11 +326,9 @@ def exits_with_its_result_still_in_the_socket():
 def sends_garbage():
     with menagerie(MaxCrashes=1) as f:
         with f.jobs() as j:
-            for n in (0, 1, 24, 1000):
-                if n == 1:
-                    continue  # one byte is the start of a header, for ever: a hang, not garbage
+            for n in (0, 24, 1000):  # one byte would be the start of a header, for ever: a hang, not garbage
                 pid = f.wait_ready('zoo')[0]['pid']
-                ended(j.run('zoo', b'x', 'garbage:%d' % n), 'failed', 'protocol')
+                ended(j.run('zoo', b'x', 'garbage:%d' % n), 'failed', 'no frame')
                 gone(pid)
             f.events.wait('worker-protocol', pool='zoo')
             serves(f)
@@ -400,7 +400,7 @@ def another_jobs_id():
                 equal(r.payload, b'x')
                 check(f.events.find('job-fenced') or f.events.find('worker-protocol'), 'nothing was said about it')
             else:
-                ended(r, 'failed', 'protocol')
+                ended(r, 'failed', 'that it was not given')
                 f.events.wait('worker-protocol', pool='zoo')
             completed(other.result(o), b'mine')
             serves(f)
@@ -415,7 +415,7 @@ def a_result_of_another_attempt():
                 if r.outcome == 'completed':
                     equal(r.payload, b'right')
                 else:
-                    ended(r, 'failed', 'protocol')
+                    ended(r, 'failed', 'that it was not given')
             check(f.events.find('job-fenced') or f.events.find('worker-protocol'), 'nothing was said about it')
             serves(f)
 
@@ -536,7 +536,7 @@ def closes_its_descriptors_with_a_job():
 
 @test
 def a_result_after_its_cancellation():
-    with menagerie('--slots=2', CancelTimeout='5s') as f:
+    with menagerie('--slots=2', Slots=2, CancelTimeout='5s') as f:
         f.wait_ready('zoo')
         with f.jobs() as j:
             a = j.submit('zoo', b'a', 'sleep-late:0')
@@ -554,7 +554,7 @@ def a_result_after_its_cancellation():
 @test
 def a_fenced_attempts_late_result():
     # it answers after CancelTimeout=, when its job has long been over for everybody else
-    with menagerie('--slots=2', CancelTimeout='100ms', DrainTimeout='5s') as f:
+    with menagerie('--slots=2', Slots=2, CancelTimeout='100ms', DrainTimeout='5s') as f:
         f.wait_ready('zoo')
         with f.jobs() as j:
             a = j.submit('zoo', b'a', 'sleep-late:0', timeout=200000)
@@ -611,6 +611,7 @@ def a_slot_that_ignores_its_cancellation():
             pid = f.pids('zoo')[0]
             j.cancel(bad)
             ended(j.result(bad), 'cancelled')
+            f.events.wait('worker-hung', pool='zoo')  # after CancelTimeout=
             # new jobs go to another worker; those in hand are finished by the old one
             r = completed(j.run('zoo', b'', 'pid', wait=10))
             check(int(r.payload) != pid, 'a job was given to a worker that does not answer its cancellation')

@@ -262,7 +262,7 @@ class Machine:
         return {pid: p for pid, p in self.processes().items() if f"/{unit}" in p.cgroup and p.state != "Z"}
 
     def kill(self, sig, pid):
-        self.run(["kill", f"-{sig}", str(pid)])
+        self.run(["sh", "-c", f"kill -{sig} {pid}"])
 
     def destroy(self):
         if self.nspawn is not None and self.nspawn.poll() is None:

@@ -5,12 +5,14 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
 from machine import Unavailable
 
 INSTALL_TIMEOUT = 300
+PREFIXES = ("/usr", "/usr/local")
 
 
 def build_dir():
@@ -21,6 +23,9 @@ def check_build(build):
     """Raises Unavailable where the build tree is none that can be tested in a container."""
     if not (build / "config.status").exists():
         raise Unavailable(f"{build} is no configured build tree (top_builddir=DIR names one)")
+    prefix = re.search(r'^S\["prefix"\]="(.*)"$', (build / "config.status").read_text(), re.MULTILINE)
+    if prefix and prefix[1] not in PREFIXES:
+        raise Unavailable(f"the build's prefix is {prefix[1]}, where systemd looks for no units: configure --prefix=/usr")
     config = build / "config.h"
     if config.exists() and "#define FLOWD_SANITIZED 1" in config.read_text():
         raise Unavailable("the build has sanitizers, whose memory maps the sandbox of flowd.service does not admit")

@@ -85,6 +85,9 @@ def check_catalog(work):
         entries[name.strip()] = body
     result("every event has an entry in the catalog", [n for n, i in events.items() if i not in entries])
     result("every entry of the catalog belongs to an event", [i for i in entries if i not in events.values()])
+    log = (SOURCE / "src/basic/log.c").read_text()
+    named = re.search(r'FLOWD_EVENT=([\w-]+)"\n#define \w+ "MESSAGE_ID=(\w+)"', log)
+    result("the log's own event is that of the list", None if named and events.get(named[1]) == named[2] else named)
     problems = []
     for i, body in entries.items():
         head, _, explanation = body.partition("\n\n")

@@ -8,9 +8,14 @@ check_PROGRAMS += $(unit_tests)
 endif
 
 unit_tests += test-config
-test_config_SOURCES = %D%/test-config.c
+test_config_SOURCES = %D%/test-config.c %D%/config-kit.h
 test_config_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_config_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-config-files
+test_config_files_SOURCES = %D%/test-config-files.c %D%/config-kit.h
+test_config_files_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_config_files_LDADD = $(UNIT_LIBS)
 
 unit_tests += test-libflow
 test_libflow_SOURCES = %D%/test-libflow.c %D%/libflow-peer.h
@@ -48,3 +53,8 @@ unit_tests += test-varlink
 test_varlink_SOURCES = %D%/test-varlink.c
 test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_varlink_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-frame-stream
+test_frame_stream_SOURCES = %D%/test-frame-stream.c
+test_frame_stream_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_frame_stream_LDADD = $(UNIT_LIBS)

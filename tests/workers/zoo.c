@@ -412,8 +412,13 @@ static void task_run(Task *t, const char *method) {
                 for (uint64_t i = 0; i < n; i++)
                         fprintf(stderr, "zoo: line %llu of a flood that nobody wants to read in full\n", (unsigned long long) i);
         } else if (!strcmp(verb, "flood-line")) { /* one line of n bytes, without its end */
-                for (uint64_t i = 0; i < n; i++)
-                        fputc('x', stderr);
+                char piece[4096]; /* stderr has no buffer of its own */
+
+                memset(piece, 'x', sizeof(piece));
+                for (size_t k; n > 0; n -= k) {
+                        k = n < sizeof(piece) ? n : sizeof(piece);
+                        fwrite(piece, 1, k, stderr);
+                }
         } else if (!strcmp(verb, "talk")) {
                 for (uint64_t i = 1; i <= n; i++) {
                         char text[64];
