@@ -5,4 +5,5 @@ dist_doc_DATA = \
 	NEWS \
 	README.md \
 	SECURITY.md \
+	%D%/ARCHITECTURE.md \
 	%D%/benchmarks.md

@@ -245,11 +245,15 @@ void control_watch_start(ControlClient *c, uint64_t interval) {
         watch_answer(c);
 }
 
-void server_reexeced(Server *s) {
+void server_reexeced(Server *s, const char *failed) {
         LIST_FOREACH(l, &s->control_clients) {
                 ControlClient *c = list_entry(l, ControlClient, link);
 
-                if (c->pending == PENDING_REEXEC)
+                if (c->pending != PENDING_REEXEC)
+                        continue;
+                if (failed)
+                        control_fail(c, "Busy", NULL, "the re-exec failed, the running image goes on: %s", failed);
+                else
                         control_reply(c, NULL, false);
         }
 }
@@ -295,6 +299,7 @@ static void not_permitted(ControlClient *c, const Method *m) {
         json_object *o = json_object_new_object();
         const char *group = auth_group(&c->server->auth, m->level);
 
+        server_refused(c->server, &c->peer, m->name, group);
         json_object_object_add(o, "level", json_object_new_string(auth_level_to_string(m->level)));
         json_object_object_add(o, "group", json_object_new_string(group));
         control_fail(c, "NotPermitted", o, "%s needs membership of the group '%s'", m->name, group);

@@ -306,6 +306,7 @@ static void on_job(JobClient *c, Frame *f) {
 
         if (c->peer.level < LEVEL_SUBMIT) {
                 snprintf(text, sizeof(text), "submitting needs membership of the group '%s'", auth_group(&s->auth, LEVEL_SUBMIT));
+                server_refused(s, &c->peer, "a job", auth_group(&s->auth, LEVEL_SUBMIT));
                 send_refusal(c, id, "NotPermitted", text);
                 return;
         }

@@ -97,6 +97,15 @@ int server_admit(Server *s, const Peer *p, bool control, unsigned n_of_user) {
         return -EUSERS;
 }
 
+void server_refused(Server *s, const Peer *p, const char *what, const char *group) {
+        uint64_t now = now_usec();
+
+        if (s->refused_told > 0 && now - s->refused_told <= REFUSED_TELL_USEC)
+                return;
+        s->refused_told = now;
+        event_send(s->host, EVENT_REFUSED, NULL, "Refused %s to uid %u, pid %d: it is not in the group '%s'", what, p->uid, (int) p->pid, group);
+}
+
 void server_event(Server *s, EventKind e, const EventFields *f, const char *message) {
         KeptEvent *k;
 

@@ -66,8 +66,8 @@ void server_done(Server *s);
 int server_listen(Server *s, int control_fd, int jobs_fd);
 /* To be called for every event. */
 void server_event(Server *s, EventKind e, const EventFields *f, const char *message);
-/* Answers those who wait for a re-exec. */
-void server_reexeced(Server *s);
+/* Answers those who wait for a re-exec: it has happened, or `failed` says why it has not. */
+void server_reexeced(Server *s, const char *failed);
 
 int server_serialize(Server *s, struct StateWriter *sw, struct json_object *o);
 int server_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);
@@ -76,6 +76,8 @@ int server_deserialize(Server *s, const struct StateReader *sr, const struct jso
 
 /* Checks the connection limits for a peer and tells of a refusal. Returns 0 or -EUSERS. */
 int server_admit(Server *s, const Peer *p, bool control, unsigned n_of_user);
+/* Tells the journal that a peer lacks a group; now and then, not each time. */
+void server_refused(Server *s, const Peer *p, const char *what, const char *group);
 void control_client_new(Server *s, int fd);
 void job_client_new(Server *s, int fd);
 void control_clients_done(Server *s);

@@ -151,8 +151,8 @@ static int state_fd(void) {
 }
 
 int main(int argc, char **argv) {
+        _cleanup_(config_paths_done) ConfigPaths paths = {};
         Options o = { .log_level = -1 };
-        ConfigPaths paths = {};
         int r, status, from;
         Manager m;
 
@@ -179,6 +179,5 @@ int main(int argc, char **argv) {
         else if (r != -EBADMSG)
                 fprintf(stderr, "flowd: cannot start: %s\n", strerror(-r));
         manager_done(&m);
-        config_paths_done(&paths);
         return r >= 0 ? EXIT_SUCCESS : r == -EBADMSG ? EXIT_CONFIG : EXIT_FAILURE;
 }

@@ -125,7 +125,7 @@ static void on_reexec(Timer *t) {
         }
         m->reexec_wanted = false;
         event_send(&m->host, EVENT_RELOAD_REFUSED, NULL, "The re-exec failed, the running image goes on: %s", strerror(-r));
-        server_reexeced(&m->server);
+        server_reexeced(&m->server, strerror(-r));
 }
 
 int manager_reexec_request(Manager *m, char **reterr_text) {
@@ -262,7 +262,7 @@ int manager_restore(Manager *m, int state_fd) {
         event_send(&m->host, EVENT_REEXECED, NULL, "flowd " PACKAGE_VERSION " took over from the image before");
         if (m->ready)
                 manager_notify(m, "READY=1");
-        server_reexeced(&m->server);
+        server_reexeced(&m->server, NULL);
         reaper_run(&m->reaper); /* whoever exited during the exec */
         return 0;
 }

@@ -38,6 +38,7 @@ struct Host {
         Map by_pid;               /* Worker.by_pid: every process that was not reaped yet */
         uint64_t generation;      /* of the newest worker */
         char instance[24];        /* FLOWD_INSTANCE of every worker: told from other instances' workers in /proc */
+        pid_t last_orphan;        /* so that one that takes its time to die is told of once */
         char *directory;          /* where workers start, unless their type says otherwise */
 
         /* limits, from the configuration */

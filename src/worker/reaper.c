@@ -130,6 +130,9 @@ unsigned orphans_kill(Host *h, const Worker *dead) {
                         EventFields f = { .pid = pid, .worker = dead ? dead->name : NULL, .pool = dead ? dead->pool_name : NULL };
 
                         n++;
+                        if (h->last_orphan == pid)
+                                continue;
+                        h->last_orphan = pid;
                         event_send(h, EVENT_ORPHAN_KILLED, &f, "Killed pid %d, an orphan%s%s", (int) pid, dead ? " of " : "", dead ? dead->name : "");
                 }
         }

@@ -36,7 +36,10 @@ typedef struct SpawnChild {
         const char *volatile step;
 } SpawnChild;
 
-static int set_ids(const WorkerType *t, const char *volatile *step) {
+/* AddressSanitizer would remember the child's frames on a stack that is about to be unmapped. */
+#define _on_child_stack_ __attribute__((__no_sanitize__("address"), __noinline__))
+
+_on_child_stack_ static int set_ids(const WorkerType *t, const char *volatile *step) {
         if (t->uid == (uid_t) -1)
                 return 0;
         *step = "setgroups";
@@ -49,7 +52,7 @@ static int set_ids(const WorkerType *t, const char *volatile *step) {
         return (int) syscall(SYS_setresuid, t->uid, t->uid, t->uid);
 }
 
-static int child_setup(SpawnChild *c) {
+_on_child_stack_ static int child_setup(SpawnChild *c) {
         const SpawnSpec *s = c->spec;
         struct sigaction sa = { .sa_handler = SIG_DFL };
 
@@ -89,7 +92,7 @@ static int child_setup(SpawnChild *c) {
         return -1;
 }
 
-static int child_main(void *userdata) {
+_on_child_stack_ static int child_main(void *userdata) {
         SpawnChild *c = userdata;
 
         (void) child_setup(c);

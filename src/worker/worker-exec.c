@@ -99,7 +99,7 @@ static void exec_exited(Worker *w) {
 
         if (s->state != SLOT_RUNNING)
                 return;
-        if (w->exit_code != CLD_EXITED && !w->stop_wanted && !(w->reason))
+        if (w->exit_code != CLD_EXITED && w->stop_step == 0 && !w->reason)
                 return; /* killed from outside, or crashed: lost with its worker, and perhaps tried again */
         if (w->exit_code == CLD_EXITED && w->exit_status == 0 && !w->reason)
                 result_success(w, &r);

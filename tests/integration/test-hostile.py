@@ -395,12 +395,12 @@ def clients_that_come_and_go():
 
 @test
 def a_deaf_worker_with_large_payloads():
-    with Flowd(workers={'deaf': worker(zoo() + ' --deaf --no-memfd', StopTimeout='300ms'), 'good': worker(zoo()),
-                        'sleeper': worker('/bin/sleep 1000', 'exec')},
+    with Flowd(workers={'deaf': worker(zoo() + ' --deaf --no-memfd', StopTimeout='300ms', CancelTimeout='300ms'), 'good': worker(zoo()),
+                        'sleeper': worker('/bin/sleep 1000', 'exec', StopTimeout='300ms', CancelTimeout='300ms')},
                pools={'deaf': pool('deaf', Min=2, Max=2), 'good': pool('good', Max=1), 'sleeper': pool('sleeper', 'cold', Max=2)}) as f:
         f.wait_ready('deaf', 2)
         with Traffic(f, 'good') as t, f.jobs(timeout=30) as j:
-            ids = [j.submit(p, bytes(40 * MiB), 'echo', timeout=2000000) for p in ('deaf', 'sleeper', 'deaf', 'sleeper')]
+            ids = [j.submit(p, bytes(40 * MiB), 'echo', timeout=1500000) for p in ('deaf', 'sleeper', 'deaf', 'sleeper')]
             [j.job_id(i) for i in ids]
             wait_until(lambda: f.pool('deaf')['running'] == 2)
             check(idle_cpu(f.pid, 0.4) < 0.5, 'flowd is busy over a worker that does not read')

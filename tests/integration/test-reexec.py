@@ -5,12 +5,13 @@
 from flowtest import *
 
 
-def house(**conf):
-    return Flowd(workers={'frame': worker(zoo(), Slots=1), 'slots': worker(zoo() + ' --slots=4', Slots=4), 'jsonl': worker(zoo_jsonl(), 'jsonl'),
-                          'exec': worker(zoo_exec(), 'exec'), 'beat': worker(zoo(), HeartbeatInterval='300ms', StopTimeout='1s')},
+def house(program=FLOWD, **conf):
+    return Flowd(workers={'frame': worker(zoo(), Slots=1), 'slots': worker(zoo() + ' --slots=4', Slots=4),
+                          'jsonl': worker(zoo_jsonl(), 'jsonl'), 'exec': worker(zoo_exec(), 'exec'),
+                          'beat': worker(zoo(), HeartbeatInterval='300ms', StopTimeout='1s')},
                  pools={'frame': pool('frame', Min=2, Max=2), 'slots': pool('slots', Max=1), 'jsonl': pool('jsonl', Max=1),
                         'exec': pool('exec', 'cold', Max=2), 'warm': pool('frame', 'warm', Min=0, Max=2, IdleTimeout='1h'),
-                        'beat': pool('beat', Max=1)}, conf=conf or None)
+                        'beat': pool('beat', Max=1)}, conf=conf or None, program=program)
 
 
 def identities(f, *pools):
@@ -212,6 +213,29 @@ def with_a_bad_configuration_on_disk():
         equal(identities(f, *RESIDENT), before)
         completed(j.run('frame', b'x', 'echo'), b'x')
         equal(f.status()['pid'], f.pid)
+
+
+@test
+def one_that_fails_changes_nothing():
+    folder = tempfile.mkdtemp(prefix='ft-exe-')
+    try:
+        program = shutil.copy(FLOWD, folder + '/flowd')
+        with house(program) as f, f.jobs() as j:
+            f.wait_ready('frame', 2)
+            i = j.submit('frame', b'slow', 'sleep:500')
+            j.job_id(i)
+            before = identities(f)
+            pathlib.Path(folder + '/new').write_text('no program\n')
+            os.chmod(folder + '/new', 0o755)
+            os.rename(folder + '/new', program)
+            contains(refused('Busy', f.call, 'Reexec').message, 'the running image goes on')
+            equal(identities(f), before)
+            equal(f.status()['reexecs'], 0)
+            equal(completed(j.result(i), b'slow').attempts, 1)
+            os.kill(f.pids('jsonl')[0], signal.SIGKILL)
+            completed(j.run('jsonl', 'x', 'echo'), b'x')
+    finally:
+        shutil.rmtree(folder)
 
 
 @test(bound=90)

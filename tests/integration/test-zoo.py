@@ -522,9 +522,9 @@ def closes_its_descriptors_with_a_job():
             for n in (0, 1, 2):
                 pid = f.wait_ready('zoo')[0]['pid']
                 if n == 1:  # it can still answer, as far as anybody knows
-                    ended(j.run('zoo', b'x', 'close:1', timeout=500000), 'timeout')
+                    ended(j.run('zoo', b'x', 'close:1', timeout=300000), 'timeout')
                 else:
-                    r = j.run('zoo', b'x', 'close:%d' % n, timeout=2000000)
+                    r = j.run('zoo', b'x', 'close:%d' % n, timeout=600000)
                     check(r.outcome in ('failed', 'timeout'))
                 gone(pid)
             pid = f.wait_ready('zoo')[0]['pid']

@@ -155,6 +155,11 @@ static void put_result(uint64_t job, uint32_t attempt, FrameStatus status, uint8
 
         size_t n = (size_t) frame_writer_end(&w, &h, size);
 
+        if (cut == 0 && size > 0 && size <= sizeof(buf) - n) { /* one write: a descendant may be writing, too */
+                memcpy(buf + n, payload, size);
+                put_all(buf, n + size);
+                return;
+        }
         put_all(buf, cut > 0 && cut < n ? cut : n);
         if (cut == 0)
                 put_all(payload, size);
