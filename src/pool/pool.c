@@ -271,8 +271,8 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
         int r;
 
         if (j->payload_size > p->config->type->payload_max)
-                return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s", size_format(a, sizeof(a), j->payload_size),
-                              p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
+                return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s",
+                              size_format(a, sizeof(a), j->payload_size), p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
         if (p->state == POOL_CLOSING)
                 return refuse(p, -ENOTCONN, reterr_text, "pool %s is closing", p->name);
         if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
@@ -428,7 +428,8 @@ static void permanent(Pool *p, Worker *w) {
         EventFields f = worker_fields(w);
 
         set_reason(p, "its worker exited with status 125, which means: do not restart");
-        event_send(p->host, EVENT_WORKER_PERMANENT, &f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'", w->name, p->name, p->name);
+        event_send(p->host, EVENT_WORKER_PERMANENT, &f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'",
+                   w->name, p->name, p->name);
         if (p->state != POOL_CLOSING)
                 set_state(p, POOL_FAILED);
         settle(p);
@@ -539,7 +540,8 @@ static bool give(Pool *p, Worker *w, Job *j) {
         unqueue(p, j);
         r = worker_assign(w, j, &why);
         if (r < 0) {
-                JobResult res = { .status = FRAME_FAILED, .code = r == -EMSGSIZE ? "PayloadTooLarge" : "NotCarried", .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
+                JobResult res = { .status = FRAME_FAILED, .code = r == -EMSGSIZE ? "PayloadTooLarge" : "NotCarried",
+                                  .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
 
                 finish(p, j, &res);
                 return false;

@@ -67,7 +67,8 @@ static void on_result(Worker *w, WorkerSlot *s, JsonlMessage *m) {
 
                 r.status = FRAME_FAILED;
                 r.code = "ResultTooLarge";
-                r.error = str_printf("the result has %s, above ResultMax=%s", size_format(a, sizeof(a), m->size), size_format(b, sizeof(b), w->type->result_max));
+                r.error = str_printf("the result has %s, above ResultMax=%s", size_format(a, sizeof(a), m->size),
+                                     size_format(b, sizeof(b), w->type->result_max));
         } else {
                 r.data = blob_new_copy(m->data, m->size);
                 if (!r.data) {

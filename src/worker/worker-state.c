@@ -337,7 +337,8 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
 
 /* The codes are constants of this image. */
 static const char *known_code(const char *s) {
-        static const char *const codes[] = { "Failed", "Timeout", "Cancelled", "Refused", "Crashed", "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge" };
+        static const char *const codes[] = { "Failed",         "Timeout",    "Cancelled",       "Refused",        "Crashed",
+                                             "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge" };
 
         for (size_t i = 0; s && i < ELEMENTSOF(codes); i++)
                 if (streq(codes[i], s))

@@ -63,7 +63,8 @@ void worker_stderr_tell_dropped(Timer *t) {
         EventFields f = worker_fields(w);
 
         if (w->rate_dropped > 0)
-                event_send(w->host, EVENT_OUTPUT_DROPPED, &f, "%u lines that %s logged were dropped (StderrRate=%u)", w->rate_dropped, w->name, w->host->stderr_rate);
+                event_send(w->host, EVENT_OUTPUT_DROPPED, &f, "%u lines that %s logged were dropped (StderrRate=%u)", w->rate_dropped, w->name,
+                           w->host->stderr_rate);
         w->rate_dropped = 0;
 }
 

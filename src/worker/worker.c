@@ -57,14 +57,19 @@ typedef struct Cell {
 #define GO(s, a) { WORKER_##s, ACT_##a }
 
 /* clang-format off */
-static const Cell table[_WORKER_STATE_MAX][_WORKER_EVENT_MAX] = {
-        /*                    READY              BUSY            IDLE                DRAIN               STOP                KILL                TIMEOUT                 BAD                 EXIT                  GONE            CLOSED */
-        [WORKER_STARTING] = { GO(READY, READY),  BUG(STARTING),  BUG(STARTING),      GO(STOPPING, ASK),  GO(STOPPING, ASK),  GO(STOPPING, KILL), GO(STOPPING, TERM),     GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(STARTING), GO(STOPPING, AWAIT) },
-        [WORKER_READY] =    { STAY(READY),       STAY(BUSY),     STAY(READY),        GO(STOPPING, ASK),  GO(STOPPING, ASK),  GO(STOPPING, KILL), STAY(READY),            GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(READY), GO(STOPPING, AWAIT) },
-        [WORKER_BUSY] =     { STAY(BUSY),        STAY(BUSY),     GO(READY, IDLE),    STAY(DRAINING),     GO(STOPPING, TERM), GO(STOPPING, KILL), STAY(BUSY),             GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(BUSY), GO(STOPPING, AWAIT) },
-        [WORKER_DRAINING] = { STAY(DRAINING),    BUG(DRAINING),  GO(STOPPING, ASK),  STAY(DRAINING),     GO(STOPPING, TERM), GO(STOPPING, KILL), GO(STOPPING, TERM),     GO(STOPPING, TERM), GO(STOPPING, EXITED), BUG(DRAINING), GO(STOPPING, AWAIT) },
-        [WORKER_STOPPING] = { STAY(STOPPING),    BUG(STOPPING),  STAY(STOPPING),     STAY(STOPPING),     STAY(STOPPING),     GO(STOPPING, KILL), GO(STOPPING, ESCALATE), STAY(STOPPING),     GO(STOPPING, EXITED), GO(DEAD, BURY), STAY(STOPPING) },
-        [WORKER_DEAD] =     { BUG(DEAD),         BUG(DEAD),      STAY(DEAD),         STAY(DEAD),         STAY(DEAD),         STAY(DEAD),         STAY(DEAD),             STAY(DEAD),         BUG(DEAD),            BUG(DEAD), STAY(DEAD) },
+static const Cell table[_WORKER_EVENT_MAX][_WORKER_STATE_MAX] = {
+        /*                      STARTING              READY                 BUSY                  DRAINING              STOPPING                DEAD */
+        [WORKER_EV_READY] =   { GO(READY, READY),     STAY(READY),          STAY(BUSY),           STAY(DRAINING),       STAY(STOPPING),         BUG(DEAD) },
+        [WORKER_EV_BUSY] =    { BUG(STARTING),        STAY(BUSY),           STAY(BUSY),           BUG(DRAINING),        BUG(STOPPING),          BUG(DEAD) },
+        [WORKER_EV_IDLE] =    { BUG(STARTING),        STAY(READY),          GO(READY, IDLE),      GO(STOPPING, ASK),    STAY(STOPPING),         STAY(DEAD) },
+        [WORKER_EV_DRAIN] =   { GO(STOPPING, ASK),    GO(STOPPING, ASK),    STAY(DRAINING),       STAY(DRAINING),       STAY(STOPPING),         STAY(DEAD) },
+        [WORKER_EV_STOP] =    { GO(STOPPING, ASK),    GO(STOPPING, ASK),    GO(STOPPING, TERM),   GO(STOPPING, TERM),   STAY(STOPPING),         STAY(DEAD) },
+        [WORKER_EV_KILL] =    { GO(STOPPING, KILL),   GO(STOPPING, KILL),   GO(STOPPING, KILL),   GO(STOPPING, KILL),   GO(STOPPING, KILL),     STAY(DEAD) },
+        [WORKER_EV_TIMEOUT] = { GO(STOPPING, TERM),   STAY(READY),          STAY(BUSY),           GO(STOPPING, TERM),   GO(STOPPING, ESCALATE), STAY(DEAD) },
+        [WORKER_EV_BAD] =     { GO(STOPPING, TERM),   GO(STOPPING, TERM),   GO(STOPPING, TERM),   GO(STOPPING, TERM),   STAY(STOPPING),         STAY(DEAD) },
+        [WORKER_EV_EXIT] =    { GO(STOPPING, EXITED), GO(STOPPING, EXITED), GO(STOPPING, EXITED), GO(STOPPING, EXITED), GO(STOPPING, EXITED),   BUG(DEAD) },
+        [WORKER_EV_GONE] =    { BUG(STARTING),        BUG(READY),           BUG(BUSY),            BUG(DRAINING),        GO(DEAD, BURY),         BUG(DEAD) },
+        [WORKER_EV_CLOSED] =  { GO(STOPPING, AWAIT),  GO(STOPPING, AWAIT),  GO(STOPPING, AWAIT),  GO(STOPPING, AWAIT),  STAY(STOPPING),         STAY(DEAD) },
 };
 /* clang-format on */
 
@@ -123,8 +128,12 @@ static void kill_all(Worker *w) {
         signal_group(w, SIGKILL);
 }
 
+static uint64_t usec_after(uint64_t usec) {
+        return usec == USEC_INFINITY ? USEC_INFINITY : now_usec() + usec;
+}
+
 static void arm(Worker *w, uint64_t usec) {
-        timer_arm(&w->host->timers, &w->timer, usec == USEC_INFINITY ? USEC_INFINITY : now_usec() + usec);
+        timer_arm(&w->host->timers, &w->timer, usec_after(usec));
 }
 
 void worker_close_input(Worker *w) {
@@ -225,7 +234,7 @@ static void act(Worker *w, Action a) {
 }
 
 void worker_event(Worker *w, WorkerEvent e) {
-        const Cell *c = &table[w->state][e];
+        const Cell *c = &table[e][w->state];
 
         w->state = c->next;
         if (w->state >= WORKER_DRAINING)
@@ -399,7 +408,8 @@ void worker_slot_result(WorkerSlot *s, JobResult *r) {
 
                 f.job = s->job_id;
                 w->n_fenced--;
-                event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that had ended without it; the answer is dropped", w->name, s->attempt);
+                event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that had ended without it; the answer is dropped",
+                           w->name, s->attempt);
                 job_result_done(r);
         } else {
                 w->n_running--;
@@ -416,7 +426,8 @@ int worker_stray_result(Worker *w, uint64_t job_id, uint32_t attempt) {
         f.job = job_id;
         for (unsigned i = 0; i < WORKER_RECENT_JOBS && job_id > 0; i++)
                 if (w->recent[i] == job_id) {
-                        event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that it has not in hand; the answer is dropped", w->name, attempt);
+                        event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that it has not in hand; the answer is dropped",
+                                   w->name, attempt);
                         return 0;
                 }
         worker_set_reason(w, "sent a result for a job that it was not given");
@@ -477,7 +488,10 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
         if (r < 0) {
                 s->job = NULL;
                 *reterr_reason = str_printf("the %s protocol cannot carry this payload: %s", protocol_to_string(w->type->protocol),
-                                            r == -E2BIG ? "its JSON is nested too deeply" : r == -EBADMSG ? "it is not what its kind says" : r == -EMSGSIZE ? "it is above JsonMax=" : strerror(-r));
+                                            r == -E2BIG      ? "its JSON is nested too deeply" :
+                                            r == -EBADMSG    ? "it is not what its kind says" :
+                                            r == -EMSGSIZE   ? "it is above JsonMax=" :
+                                                               strerror(-r));
                 return r;
         }
         job_ref(j);
@@ -523,7 +537,7 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text) {
         if (w->state >= WORKER_STOPPING)
                 return;
         if (w->protocol->cancel(w, s) > 0) {
-                timer_arm(&w->host->timers, &s->timer, w->type->cancel_timeout_usec == USEC_INFINITY ? USEC_INFINITY : now_usec() + w->type->cancel_timeout_usec);
+                timer_arm(&w->host->timers, &s->timer, usec_after(w->type->cancel_timeout_usec));
                 worker_flush_later(w);
                 return;
         }
@@ -582,7 +596,8 @@ void worker_exited(Worker *w, int code, int status) {
         while (waitid(P_PID, (id_t) w->pid, &si, WEXITED) < 0 && errno == EINTR)
                 ;
         map_remove(&w->host->by_pid, &w->by_pid);
-        if (was_starting || (!said_ready && w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0 && !w->stop_wanted && now_usec() - w->started_usec < QUICK_EXIT_USEC))
+        bool quick = now_usec() - w->started_usec < QUICK_EXIT_USEC && w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0;
+        if (was_starting || (quick && !said_ready && !w->stop_wanted))
                 w->failed_start = true;
         worker_close_input(w);
         hot_unwatch(&w->host->hot, &w->io);
