@@ -48,7 +48,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_FILES_FROM] = { "files-from", 0, "LIST",
                                 "The same for the files named in LIST, one a line (-: standard input)" },
         [OPTION_UNORDERED] = { "unordered", 'u', NULL, "Print results as they come, not in the order of the input" },
-        [OPTION_TAG] = { "tag", 0, NULL, "Begin each result with its line number, argument or file name, and a tab" },
+        [OPTION_TAG] = { "tag", 0, NULL, "Begin each result with its line number, argument, file or job id, and a tab" },
         [OPTION_JOBS] = { "jobs", 'j', "N", "At most N jobs in flight, 512 by default" },
 };
 
@@ -65,7 +65,9 @@ const Verb verbs[] = {
           "With --lines, --null, --each, --files or --files-from there are many jobs, and one line for the result\n"
           "of each, in the order of the input; a job that failed leaves an empty line and a message on standard\n"
           "error, and the exit status is 1." },
-        { "submit", "[PAYLOAD|-]", 0, -1, O_LIMITS | O_SOURCES, verb_submit, "Submit a job, or many, and print their ids", NULL },
+        { "submit", "[PAYLOAD|-]", 0, -1, O_LIMITS | O_SOURCES, verb_submit, "Submit a job, or many, and print their ids",
+          "flowd keeps the job when flowctl ends, and its result in memory, for 'flowctl wait'. The payload is as for\n"
+          "run, with --lines, --null, --each, --files or --files-from there are many." },
         { "wait", "JOB...|-", 1, -1, B(UNORDERED) | B(TAG) | B(PROGRESS), verb_wait,
           "Wait for submitted jobs and print their results",
           "\"-\" reads the ids from standard input, one a line. Ctrl-C ends the waiting, not the jobs." },
@@ -74,7 +76,7 @@ const Verb verbs[] = {
         { "job cancel", "JOB...", 1, -1, 0, verb_job_cancel, "End a job", NULL },
         { "pool list", "[POOL...]", 0, -1, 0, verb_pool_list, "List pools", NULL },
         { "pool show", "POOL...", 1, -1, 0, verb_pool_show, "Show all about a pool", NULL },
-        { "pool scale", "POOL N", 2, 2, 0, verb_pool_scale, "Set how many workers a pool has, within its Min= and Max=", NULL },
+        { "pool scale", "POOL N", 2, 2, 0, verb_pool_scale, "Set how many workers a pool keeps, from its Min= to its Max=", NULL },
         { "pool drain", "POOL...", 1, -1, 0, verb_pool_drain,
           "Start no more jobs in a pool; those running end, others wait", NULL },
         { "pool resume", "POOL...", 1, -1, 0, verb_pool_resume, "End that", NULL },
@@ -88,7 +90,8 @@ const Verb verbs[] = {
           "Show the journal of flowd and its workers", NULL },
         { "config cat", "[UNIT]", 0, 1, 0, verb_config_cat, "Show the configuration in force, and where each value is from",
           "UNIT is flowd.conf, NAME.worker or NAME.pool." },
-        { "config check", "[DIR]", 0, 1, 0, verb_config_check, "Check the configuration files, or those in DIR", NULL },
+        { "config check", "[DIR]", 0, 1, 0, verb_config_check, "Check the configuration files, or those in DIR",
+          "Without DIR these are the system's, with --user the user's; name the directory of a private instance." },
         { "reload", "", 0, 0, 0, verb_reload, "Read the configuration again; wait for the verdict", NULL },
         { "reexec", "", 0, 0, 0, verb_reexec, "Execute flowd's program anew, keeping workers, jobs and connections", NULL },
 };

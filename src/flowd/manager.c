@@ -117,6 +117,10 @@ void manager_apply_limits(Manager *m) {
 
 /* --- readiness, status, watchdog --- */
 
+static bool is_broken(const Pool *p) {
+        return p->state == POOL_DEGRADED || p->state == POOL_FAILED || (p->state == POOL_STARTING && p->settled && p->config->tier == TIER_HOT);
+}
+
 const char *manager_state(const Manager *m) {
         bool degraded = m->config_error;
 
@@ -125,9 +129,7 @@ const char *manager_state(const Manager *m) {
         if (!m->ready)
                 return "starting";
         LIST_FOREACH(l, (List *) &m->pools) {
-                PoolState s = list_entry(l, Pool, link)->state;
-
-                degraded |= s == POOL_DEGRADED || s == POOL_FAILED;
+                degraded |= is_broken(list_entry(l, Pool, link));
         }
         return degraded ? "degraded" : "running";
 }
@@ -143,7 +145,7 @@ void manager_summary(const Manager *m, char *buf, size_t size) {
                 workers += p->n_usable;
                 running += p->n_running;
                 queued += p->n_queued;
-                if ((p->state == POOL_DEGRADED || p->state == POOL_FAILED) && strlen(bad) < sizeof(bad) / 2)
+                if (is_broken(p) && strlen(bad) < sizeof(bad) / 2)
                         snprintf(bad + strlen(bad), sizeof(bad) - strlen(bad), "%s%s", bad[0] ? ", " : ": ", p->name);
         }
         snprintf(buf, size, "%s%s; %u pools, %u workers, %u jobs running, %u queued%s", manager_state(m), bad, pools, workers, running, queued,

@@ -74,6 +74,7 @@ static int apply(Manager *m, Config *fresh, json_object *changed) {
                 if (reopen) {
                         p->state = POOL_STARTING;
                         p->settled = false;
+                        p->opened_usec = now_usec();
                 }
                 pool_reconfigure(p, c);
         }

@@ -53,6 +53,7 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
         p->config = pool_config_ref(config);
         p->name = name;
         p->restart_delay = config->restart_usec;
+        p->opened_usec = now_usec();
         list_init(&p->link);
         list_init(&p->workers);
         list_init(&p->free_workers);
@@ -607,6 +608,7 @@ static void recovered(Pool *p) {
                 if (p->n_usable < pool_floor(p))
                         return;
                 event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u workers", p->name, p->n_usable);
+                set_reason(p, NULL);
                 set_state(p, POOL_RUNNING);
                 settle(p);
                 return;
@@ -637,7 +639,7 @@ static void recovered(Pool *p) {
 static bool over_age(const Worker *w, uint64_t now) {
         const WorkerType *t = w->type;
 
-        if (t->max_age_usec != USEC_INFINITY && now - w->started_usec >= t->max_age_usec)
+        if (w->retire_usec > 0 && now >= w->retire_usec)
                 return true;
         return t->max_rss != UINT64_MAX && worker_rss(w) > t->max_rss;
 }
@@ -732,6 +734,18 @@ static uint64_t shrink(Pool *p, uint64_t now) {
         return next;
 }
 
+/* A pool that is not full within StartTimeout= keeps nobody waiting any longer. Returns when that is. */
+static uint64_t settle_late(Pool *p, uint64_t now) {
+        uint64_t timeout = p->config->type->start_timeout_usec;
+
+        if (timeout == USEC_INFINITY || now - p->opened_usec < timeout)
+                return timeout == USEC_INFINITY ? USEC_INFINITY : p->opened_usec + timeout;
+        if (!p->reason)
+                set_reason(p, "its workers were not ready within StartTimeout=");
+        settle(p);
+        return USEC_INFINITY;
+}
+
 static void pool_check(Pool *p) {
         uint64_t now = now_usec(), next = now + CHECK_USEC;
 
@@ -743,6 +757,8 @@ static void pool_check(Pool *p) {
         grow(p, now);
         if (p->state == POOL_STARTING)
                 recovered(p);
+        if (!p->settled)
+                next = MIN(next, settle_late(p, now));
         if (p->spawn_after > now)
                 next = MIN(next, p->spawn_after);
         if (p->state == POOL_DEGRADED)

@@ -33,6 +33,7 @@ typedef struct Pool {
         MapNode by_name;
         List link;               /* among the manager's pools */
         PoolState state;
+        uint64_t opened_usec;    /* when its first workers were to be started */
         bool settled;            /* was ready, or has failed to be, once: READY=1 waits for that */
         char *reason;            /* why it is degraded or failed */
 

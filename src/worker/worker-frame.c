@@ -64,16 +64,20 @@ static int frame_assign(Worker *w, WorkerSlot *s) {
         return n < 0 ? (int) n : outq_blob(&w->out, j->payload);
 }
 
-static int frame_cancel(Worker *w, WorkerSlot *s) {
-        FrameHeader h = { .type = FRAME_CANCEL, .attempt = s->attempt, .job = s->job_id };
+/* A frame without metadata and payload. Returns false when out of memory. */
+static bool send_empty(Worker *w, FrameType type, uint64_t job, uint32_t attempt) {
+        FrameHeader h = { .type = type, .attempt = attempt, .job = job };
         uint8_t *p = outq_reserve(&w->out, FRAME_HEADER_SIZE);
-        FrameWriter fw;
 
         if (!p)
-                return 0;
-        frame_writer_begin(&fw, p, FRAME_HEADER_SIZE);
-        outq_commit(&w->out, (size_t) frame_writer_end(&fw, &h, 0));
-        return 1;
+                return false;
+        frame_header_encode(&h, p);
+        outq_commit(&w->out, FRAME_HEADER_SIZE);
+        return true;
+}
+
+static int frame_cancel(Worker *w, WorkerSlot *s) {
+        return send_empty(w, FRAME_CANCEL, s->job_id, s->attempt);
 }
 
 static int on_hello(Worker *w, Frame *f) {
@@ -152,8 +156,11 @@ static int on_frame(Worker *w, Frame *f) {
                 return on_result(w, f);
         case FRAME_PROGRESS:
                 s = worker_find_slot(w, f->header.job, f->header.attempt);
-                if (s && s->state == SLOT_RUNNING && f->payload && frame_meta_u32(&f->meta, FRAME_META_FRACTION, &fraction))
-                        job_progress(s->job, MIN(fraction, 1000000U), (const char *) f->payload, utf8_valid(f->payload, f->size) ? f->size : 0);
+                if (!s || s->state != SLOT_RUNNING || !f->payload)
+                        return 0;
+                fraction = s->job->progress; /* a message alone changes nothing else */
+                (void) frame_meta_u32(&f->meta, FRAME_META_FRACTION, &fraction);
+                job_progress(s->job, MIN(fraction, 1000000U), (const char *) f->payload, utf8_valid(f->payload, f->size) ? f->size : 0);
                 return 0;
         case FRAME_LOG:
                 s = worker_find_slot(w, f->header.job, f->header.attempt);
@@ -162,6 +169,9 @@ static int on_frame(Worker *w, Frame *f) {
                         worker_log_line(w, s && s->state == SLOT_RUNNING ? s->job : NULL, MIN(level, LOG_DEBUG), (const char *) f->payload, f->size);
                 return 0;
         case FRAME_PING:
+                send_empty(w, FRAME_PONG, f->header.job, 0);
+                worker_flush_later(w);
+                return 0;
         case FRAME_PONG:
                 return 0; /* being heard is all */
         default:

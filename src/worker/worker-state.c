@@ -141,6 +141,7 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "idle", (int64_t) w->idle_usec);
         state_put_int(sw, o, "done", (int64_t) w->jobs_done);
         state_put_int(sw, o, "jobs_max", (int64_t) w->jobs_max);
+        state_put_int(sw, o, "retire", (int64_t) w->retire_usec);
         state_put_int(sw, o, "features", w->peer_features);
         state_put_int(sw, o, "frame_max", w->peer_frame_max);
         state_put_text(sw, o, "reason", w->reason);
@@ -249,6 +250,7 @@ static void restore_fields(Worker *w, const json_object *o) {
         w->idle_usec = (uint64_t) state_get_int(o, "idle");
         w->jobs_done = (uint64_t) state_get_int(o, "done");
         w->jobs_max = (uint64_t) state_get_int(o, "jobs_max");
+        w->retire_usec = (uint64_t) state_get_int(o, "retire");
         w->peer_features = (uint32_t) state_get_int(o, "features");
         w->peer_frame_max = (uint32_t) state_get_int(o, "frame_max");
         w->pidfd = state_get_fd(o, "pidfd");

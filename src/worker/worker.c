@@ -31,6 +31,7 @@
 #define GONE_POLL_USEC (10 * USEC_PER_MSEC)   /* how often descendants that do not die are looked at */
 #define GONE_TIMEOUT_USEC (10 * USEC_PER_SEC) /* then they are given up, with a loud word */
 #define QUICK_EXIT_USEC (1 * USEC_PER_SEC)    /* an exit so soon is a failed start */
+#define LIFE_JITTER 10U                       /* percent */
 #define INPUT_ROUND_MAX (1024U * 1024U)      /* bytes that one worker may say in a round */
 
 typedef enum Action {
@@ -913,8 +914,10 @@ int worker_spawn(const WorkerSpec *spec, Worker **ret, char **reterr_reason) {
         if (!w)
                 return -ENOMEM;
         w->generation = ++h->generation;
-        if (spec->type->max_jobs > 0) /* varied, so that a pool's workers do not come due together */
-                w->jobs_max = MAX(usec_jitter(spec->type->max_jobs, 10), (uint64_t) 1);
+        if (spec->type->max_age_usec != USEC_INFINITY)
+                w->retire_usec = w->started_usec + usec_jitter(spec->type->max_age_usec, LIFE_JITTER);
+        if (spec->type->max_jobs > 0)
+                w->jobs_max = MAX(usec_jitter(spec->type->max_jobs, LIFE_JITTER), (uint64_t) 1);
         if (spec->single_job)
                 w->jobs_max = 1;
         r = start_process(w, spec->job, reterr_reason);

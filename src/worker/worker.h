@@ -129,7 +129,9 @@ struct Worker {
         unsigned n_slots, n_running, n_fenced;
         bool single_job;        /* for one job only: cold tier, exec */
 
-        uint64_t started_usec, ready_usec, idle_usec, jobs_done, jobs_max;
+        uint64_t started_usec, ready_usec, idle_usec, jobs_done;
+        uint64_t jobs_max;      /* MaxJobs= and MaxAge=, varied, so that a pool's workers do not come due together; 0: never */
+        uint64_t retire_usec;
         uint64_t oom_kills;
         int exit_code;          /* a CLD_* code; 0 while it runs */
         int exit_status;
