@@ -9,7 +9,7 @@
 #define HISTOGRAM_BUCKETS (48U << HISTOGRAM_SUB_BITS)
 
 typedef struct Histogram {
-        uint64_t n;
+        uint64_t n, max;
         uint32_t counts[HISTOGRAM_BUCKETS];
 } Histogram;
 
@@ -24,9 +24,11 @@ static inline unsigned histogram_bucket(uint64_t v) {
 static inline void histogram_add(Histogram *h, uint64_t v) {
         h->counts[histogram_bucket(v)]++;
         h->n++;
+        if (v > h->max)
+                h->max = v;
 }
 
-/* The upper edge of the bucket where the quantile lies; 0 for an empty histogram. */
+/* The upper edge of the bucket where the quantile lies, or the largest value if that is less; 0 for an empty histogram. */
 static inline uint64_t histogram_quantile(const Histogram *h, double q) {
         uint64_t want = (uint64_t) (q * (double) h->n), seen = 0;
 
@@ -39,7 +41,8 @@ static inline uint64_t histogram_quantile(const Histogram *h, double q) {
 
                         if (exp == 0)
                                 return sub;
-                        return (((uint64_t) (1U << HISTOGRAM_SUB_BITS) + sub + 1) << (exp - 1)) - 1;
+                        uint64_t edge = (((uint64_t) (1U << HISTOGRAM_SUB_BITS) + sub + 1) << (exp - 1)) - 1;
+                        return edge < h->max ? edge : h->max;
                 }
         }
         return 0;

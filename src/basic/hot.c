@@ -7,6 +7,9 @@
  *
  * A handler may free any other object of the same batch. hot_unwatch() therefore also wipes the rest of the batch.
  *
+ * sd-event always dispatches the source of the highest priority, so peers that never stop talking would keep everything else (exits, timers,
+ * SIGTERM, new clients) waiting for ever. Every HOT_TURN_USEC the set therefore goes to the back: it is off until nothing else is pending.
+ *
  * What handlers put off (flushing output, dispatching queues) runs at the end of the round, so that many small messages leave in one write.
  * Put off outside a round (from a timer, say), it runs from a defer source before the loop sleeps.
  */
@@ -16,6 +19,10 @@
 
 #include "basic/fd.h"
 #include "basic/hot.h"
+#include "basic/str.h"
+
+#define HOT_TURN_USEC (10 * USEC_PER_MSEC)
+#define HOT_BACK_PRIORITY 1000 /* behind everything */
 
 static void run_deferred(HotSet *s) {
         List *n;
@@ -47,7 +54,19 @@ static int on_ready(sd_event_source *source, int fd, uint32_t revents, void *use
         run_deferred(s);
         s->in_round = false;
         s->rounds++;
+        if (now_usec() - s->turn_usec >= HOT_TURN_USEC) {
+                (void) sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+                (void) sd_event_source_set_enabled(s->back_source, SD_EVENT_ONESHOT);
+        }
         return 0;
+}
+
+static int on_back(sd_event_source *source, void *userdata) {
+        HotSet *s = userdata;
+
+        (void) source;
+        s->turn_usec = now_usec();
+        return sd_event_source_set_enabled(s->source, SD_EVENT_ON);
 }
 
 static int on_defer(sd_event_source *source, void *userdata) {
@@ -85,12 +104,21 @@ int hot_init(HotSet *s, sd_event *event, int64_t priority) {
         r = sd_event_source_set_priority(s->defer_source, priority);
         if (r < 0)
                 return r;
-        return sd_event_source_set_enabled(s->defer_source, SD_EVENT_OFF);
+        r = sd_event_source_set_enabled(s->defer_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(event, &s->back_source, on_back, s);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(s->back_source, "others' turn");
+        r = sd_event_source_set_priority(s->back_source, HOT_BACK_PRIORITY);
+        return r < 0 ? r : sd_event_source_set_enabled(s->back_source, SD_EVENT_OFF);
 }
 
 void hot_done(HotSet *s) {
         s->source = sd_event_source_disable_unref(s->source);
         s->defer_source = sd_event_source_disable_unref(s->defer_source);
+        s->back_source = sd_event_source_disable_unref(s->back_source);
         s->epoll_fd = fd_close(s->epoll_fd);
         free(s->batch);
         s->batch = NULL;

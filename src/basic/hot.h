@@ -27,6 +27,8 @@ typedef struct HotSet {
         int epoll_fd;
         sd_event_source *source;
         sd_event_source *defer_source;
+        sd_event_source *back_source; /* turns `source` on again when everybody else had their turn */
+        uint64_t turn_usec;           /* since when the set goes first */
         List deferred;
         bool in_round;
         struct epoll_event *batch; /* HOT_BATCH of them */

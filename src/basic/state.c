@@ -120,6 +120,8 @@ int state_writer_finish(StateWriter *w, json_object *root) {
 
         if (!text)
                 state_fail(w, -ENOMEM);
+        else if (length > INT32_MAX || w->size + length + sizeof(t) > STATE_SIZE_MAX)
+                state_fail(w, -EFBIG); /* the reader would refuse it, and nobody is left then */
         if (w->error < 0)
                 return w->error;
         r = fd_write_all(w->fd, text, length);

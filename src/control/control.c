@@ -16,6 +16,7 @@
 #include "control/io.flowd.varlink.h"
 
 #define READ_ROOM 16384U
+#define ANSWERS_MAX (256U * 1024U) /* bytes of answers that wait before the next call is looked at */
 #define SERVICE_INTERFACE "org.varlink.service"
 #define SERVICE_DESCRIPTION \
         "interface org.varlink.service\n" \
@@ -75,8 +76,11 @@ void control_fail(ControlClient *c, const char *name, json_object *parameters, c
         va_list ap;
 
         va_start(ap, format);
-        (void) vsnprintf(text, sizeof(text), format, ap);
+        int n = vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
+        if (n >= (int) sizeof(text)) /* the cut may have gone through a character */
+                while (n = (int) strlen(text), n > 0 && !utf8_valid(text, (size_t) n))
+                        text[n - 1] = 0;
         if (!parameters)
                 parameters = json_object_new_object();
         json_object_object_add(parameters, "message", json_object_new_string(text));
@@ -113,9 +117,11 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
         *ret_too_large = blob_size(j->result) > json_max;
         json_object_object_add(o, "job", json_object_new_string(job_id_format(j->id, id)));
         json_object_object_add(o, "status", json_object_new_string(frame_status_to_string(job_status(j))));
-        json_object_object_add(o, "kind", json_object_new_string(payload_kind_to_string(j->result_kind)));
+        PayloadKind kind = j->result_kind;
         if (j->result && !*ret_too_large && blob_data(j->result, &data) >= 0) {
-                if (j->result_kind == PAYLOAD_BYTES) {
+                if (j->result->fd >= 0 && !utf8_valid(data, j->result->size)) /* what came by memfd was not looked at before */
+                        kind = PAYLOAD_BYTES;
+                if (kind == PAYLOAD_BYTES) {
                         _cleanup_free_ char *text = base64_encode(data, j->result->size);
 
                         if (text)
@@ -123,6 +129,7 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
                 } else
                         json_object_object_add(o, "result", json_object_new_string_len((const char *) data, (int) j->result->size));
         }
+        json_object_object_add(o, "kind", json_object_new_string(payload_kind_to_string(kind)));
         if (j->error)
                 json_object_object_add(o, "error", json_object_new_string(j->error));
         if (j->code)
@@ -236,7 +243,12 @@ static void watch_answer(ControlClient *c) {
 }
 
 static void on_timer(Timer *t) {
-        watch_answer(CONTAINER_OF(t, ControlClient, timer));
+        ControlClient *c = CONTAINER_OF(t, ControlClient, timer);
+
+        if (c->pending == PENDING_WATCH)
+                watch_answer(c);
+        else
+                flush_later(c);
 }
 
 void control_watch_start(ControlClient *c, uint64_t interval) {
@@ -344,7 +356,7 @@ static void handle_call(ControlClient *c, VarlinkCall *call) {
 static void handle_buffer(ControlClient *c) {
         size_t start = 0;
 
-        while (c->pending == PENDING_NONE && !c->closing) {
+        while (c->pending == PENDING_NONE && !c->closing && c->out.bytes <= ANSWERS_MAX) {
                 char *end = memchr(c->buffer + c->scanned, 0, c->used - c->scanned);
                 _cleanup_varlink_call_ VarlinkCall call = {};
 
@@ -431,8 +443,10 @@ static void on_flush(Defer *d) {
                 client_free(c);
                 return;
         }
+        if (r == 0 && c->pending == PENDING_NONE && c->used > c->scanned && !c->closing)
+                timer_arm(&h->timers, &c->timer, now_usec()); /* calls are left in the buffer: after everybody else's turn */
         /* while a call waits, only the end of the connection is of interest, and no more than a buffer of what follows is taken */
-        bool listen = !c->closing && c->out.bytes <= c->server->limits.json_max && (c->pending == PENDING_NONE || c->used < READ_ROOM);
+        bool listen = !c->closing && c->out.bytes <= c->server->limits.json_max && ((c->pending == PENDING_NONE && c->out.bytes <= ANSWERS_MAX) || c->used < READ_ROOM);
         (void) hot_watch(&h->hot, &c->io, (listen ? EPOLLIN : 0) | (r > 0 ? EPOLLOUT : 0));
 }
 

@@ -551,6 +551,12 @@ static void client_free(JobClient *c) {
         free(c);
 }
 
+/* Who may not submit shall not fill InboundMax= with messages that will be refused. */
+static void limit_body(JobClient *c) {
+        if (c->peer.level < LEVEL_SUBMIT)
+                c->stream.body_max = FRAME_META_MAX;
+}
+
 static unsigned connections_of(Server *s, uid_t uid) {
         unsigned n = 0;
 
@@ -571,6 +577,7 @@ void job_client_new(Server *s, int fd) {
         c->stream.inbound = &s->host->inbound;
         c->stream.inbound_max = s->host->inbound_max;
         c->peer = p;
+        limit_body(c);
         s->n_jobs--; /* admitted or not is decided without it */
         int r = server_admit(s, &p, false, connections_of(s, p.uid) - 1);
         s->n_jobs++;
@@ -642,6 +649,7 @@ int job_client_deserialize(Server *s, const StateReader *sr, const json_object *
                 r = frame_stream_deserialize(&c->stream, sr, o);
         if (r < 0)
                 return r;
+        limit_body(c);
         c->stream.inbound = &s->host->inbound;
         c->stream.inbound_max = s->host->inbound_max;
         if (c->stream.large)

@@ -199,7 +199,8 @@ static json_object *worker_object(const Worker *w, bool whole) {
         add_int(o, "done", w->jobs_done);
         add_int(o, "started_usec", realtime_usec() - (now_usec() - w->started_usec));
         add_int(o, "rss", worker_rss(w));
-        if (p->last_exit[0])
+        size_t l = strlen(w->name);
+        if (strncmp(p->last_exit, w->name, l) == 0 && p->last_exit[l] == ' ') /* of the worker that had this slot before */
                 add_text(o, "last_exit", p->last_exit);
         if (whole) {
                 _cleanup_free_ char *tail = worker_stderr_tail(w, STDERR_SHOWN);
@@ -330,6 +331,7 @@ static void method_list_jobs(ControlClient *c, json_object *p) {
         }
         a = json_object_new_array();
         list_jobs(&c->server->jobs->live, pool, s, limit, a);
+        list_jobs(&c->server->jobs->results, pool, s, limit, a);
         list_jobs(&c->server->jobs->ended, pool, s, limit, a);
         o = json_object_new_object();
         json_object_object_add(o, "jobs", a);
@@ -504,9 +506,15 @@ static void method_cancel_job(ControlClient *c, json_object *p) {
                 control_fail(c, "NotPermitted", o, "the job is another user's");
                 return;
         }
-        if (!job_ended(j) && j->pool)
+        bool running = !job_ended(j) && j->pool;
+        json_object *o = json_object_new_object();
+        job_ref(j);
+        if (running)
                 pool_cancel(j->pool, j);
-        control_reply(c, NULL, false);
+        json_object_object_add(o, "cancelled", json_object_new_boolean(running));
+        add_text(o, "state", job_state_to_string(j->state));
+        job_unref(j);
+        control_reply(c, o, false);
 }
 
 static void method_scale_pool(ControlClient *c, json_object *p) {
@@ -523,6 +531,13 @@ static void method_scale_pool(ControlClient *c, json_object *p) {
                 return;
         }
         o = json_object_new_object();
+        if (pool->config->tier == TIER_COLD) {
+                add_text(o, "parameter", "pool");
+                add_int(o, "min", 0);
+                add_int(o, "max", 0);
+                control_fail(c, "OutOfRange", o, "pool %s is cold: its workers are started for their jobs, up to Max=%u", pool->name, pool->config->max);
+                return;
+        }
         if (target < 0 || target > POOL_WORKERS_MAX || pool_scale(pool, (unsigned) target) < 0) {
                 add_text(o, "parameter", "target");
                 add_int(o, "min", pool->config->min);

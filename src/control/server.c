@@ -15,6 +15,7 @@
 
 #define ACCEPT_MAX 32                 /* connections per round */
 #define ACCEPT_PAUSE_USEC 100000ULL   /* after running out of descriptors */
+#define EVENT_MESSAGE_MAX 4096U       /* bytes of a kept event's message: it may quote a worker */
 #define REFUSED_TELL_USEC (10 * USEC_PER_SEC)
 
 static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -115,7 +116,7 @@ void server_event(Server *s, EventKind e, const EventFields *f, const char *mess
         kept_event_done(k);
         k->time_usec = realtime_usec();
         k->kind = e;
-        k->message = strdup(message);
+        k->message = strndup(message, utf8_cut(message, strlen(message), EVENT_MESSAGE_MAX));
         k->pool = f && f->pool ? strdup(f->pool) : NULL;
         k->worker = f && f->worker ? strdup(f->worker) : NULL;
         k->job = f ? f->job : 0;

@@ -138,6 +138,7 @@ int verb_job_cancel(Flowctl *c, int argc, char **argv) {
                 _cleanup_json_ json_object *reply = NULL, *parameters = json_object_new_object();
 
                 json_object_object_add(parameters, "id", json_object_new_string(argv[i]));
+                json_object *v;
                 int r = control_call(c, "CancelJob", TAKE_PTR(parameters), &reply);
                 if (r == STATUS_FAILED) /* one that has ended meanwhile does not save the others */
                         status = r;
@@ -145,7 +146,13 @@ int verb_job_cancel(Flowctl *c, int argc, char **argv) {
                         return r;
                 else if (option(c, OPTION_JSON))
                         json_print(reply, false);
-                else if (!option(c, OPTION_QUIET))
+                else if (json_object_object_get_ex(reply, "cancelled", &v) && !json_object_get_boolean(v)) {
+                        json_object *state;
+
+                        fprintf(stderr, "flowctl: job %s had ended before: %s\n", argv[i],
+                                json_object_object_get_ex(reply, "state", &state) ? json_object_get_string(state) : "see 'flowctl job show'");
+                        status = STATUS_FAILED;
+                } else if (!option(c, OPTION_QUIET))
                         printf("Job %s: cancelled.\n", argv[i]);
         }
         return status;

@@ -117,8 +117,11 @@ static int check_config(const ConfigPaths *paths) {
 
                 fprintf(stderr, "%s\n", strna(text));
         }
-        if (c->n_errors == 0)
-                printf("The configuration is good: %zu worker types, %zu pools.\n", c->n_types, c->n_pools);
+        printf("The configuration %s: %zu worker type%s, %zu pool%s, in", c->n_errors == 0 ? "is good" : "has errors", c->n_types,
+               c->n_types == 1 ? "" : "s", c->n_pools, c->n_pools == 1 ? "" : "s");
+        for (char **d = paths->dirs; d && *d; d++)
+                printf(" %s", *d);
+        puts(".");
         return c->n_errors > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -424,7 +424,7 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         int r;
 
         *m = (Manager) { .paths = *paths, .argv = argv, .started_usec = realtime_usec() };
-        m->host.cgroup.fd = -1;
+        m->host.cgroup.fd = m->host.hot.epoll_fd = -1; /* manager_done() comes after every failure */
         list_init(&m->pools);
         list_init(&m->names);
         m->changed.run = on_changed;
@@ -488,6 +488,11 @@ void manager_done(Manager *m) {
         remove_sockets(m);
 
         m->host.tap = NULL;
+        LIST_FOREACH(l, &m->pools)
+                if (!pool_empty(list_entry(l, Pool, link))) {
+                        log_free(m->host.log); /* a failure with workers and jobs in hand: they end with this process */
+                        return;
+                }
         if (m->server.host)
                 server_done(&m->server);
         LIST_FOREACH_SAFE(l, next, &m->pools)

@@ -20,7 +20,7 @@
 #define GIVE_UP_USEC (10 * USEC_PER_SEC)
 
 static void serialize_jobs(Manager *m, StateWriter *sw, json_object *root) {
-        List *const lists[] = { &m->jobs.live, &m->jobs.ended };
+        List *const lists[] = { &m->jobs.live, &m->jobs.ended, &m->jobs.results };
         json_object *a = json_object_new_array();
 
         for (size_t i = 0; i < ELEMENTSOF(lists); i++)
@@ -111,6 +111,13 @@ static int reexec(Manager *m) {
         return r;
 }
 
+static bool any_closing(const Manager *m) {
+        LIST_FOREACH(l, (List *) &m->pools)
+                if (list_entry(l, Pool, link)->state == POOL_CLOSING)
+                        return true;
+        return false;
+}
+
 static void on_reexec(Timer *t) {
         Manager *m = CONTAINER_OF(t, Manager, reexec_timer);
         uint64_t now = now_usec();
@@ -118,7 +125,8 @@ static void on_reexec(Timer *t) {
 
         if (!m->reexec_wanted)
                 return;
-        r = reexec(m);
+        /* while it waited, a signal may have asked for the end, or a reload for other pools: the new image would know of neither */
+        r = m->stopping ? -ESHUTDOWN : any_closing(m) ? -EBUSY : reexec(m);
         if (r == -EBUSY && now < m->reexec_until) {
                 timer_arm(&m->host.timers, t, now + RETRY_USEC);
                 return;

@@ -10,12 +10,14 @@
 
 #define ID_EPOCH_USEC 1704067200000000ULL /* 2024-01-01 */
 #define ID_SEQUENCE_BITS 16
+#define DROPPED_TELL_USEC (10 * USEC_PER_SEC)
 
 void job_table_init(JobTable *t, Host *h) {
         *t = (JobTable) { .host = h };
         map_init(&t->by_id, random_u64());
         list_init(&t->live);
         list_init(&t->ended);
+        list_init(&t->results);
 }
 
 static void forget(JobTable *t, Job *j) {
@@ -28,15 +30,15 @@ static void forget_ended(JobTable *t, Job *j) {
         if (j->detached) {
                 t->n_results--;
                 t->results_bytes -= blob_size(j->result);
-        }
-        t->n_ended--;
+        } else
+                t->n_ended--;
         forget(t, j);
 }
 
 void job_table_done(JobTable *t) {
         List *n;
 
-        while ((n = list_first(&t->ended)))
+        while ((n = list_first(&t->ended)) || (n = list_first(&t->results)))
                 forget_ended(t, list_entry(n, Job, table_link));
         while ((n = list_first(&t->live)))
                 forget(t, list_entry(n, Job, table_link));
@@ -69,31 +71,39 @@ void job_table_forget(JobTable *t, Job *j) {
 
 void job_table_end(JobTable *t, Job *j) {
         list_remove(&j->table_link);
-        list_append(&t->ended, &j->table_link);
         t->n_live--;
-        t->n_ended++;
         t->totals[j->state]++;
         if (j->detached) {
+                list_append(&t->results, &j->table_link);
                 t->n_results++;
                 t->results_bytes += blob_size(j->result);
+        } else {
+                list_append(&t->ended, &j->table_link);
+                t->n_ended++;
         }
         job_table_trim(t);
+}
+
+static void drop_result(JobTable *t, Job *j) {
+        EventFields f = { .job = j->id, .pool = j->pool_name };
+        uint64_t now = now_usec();
+
+        t->dropped++;
+        if (t->dropped_told_usec == 0 || now - t->dropped_told_usec > DROPPED_TELL_USEC) {
+                t->dropped_told_usec = now;
+                event_send(t->host, EVENT_RESULT_DROPPED, &f, "A kept result was dropped to make room (ResultsMax=, ResultsCountMax=), %llu so far",
+                           (unsigned long long) t->dropped);
+        }
+        forget_ended(t, j);
 }
 
 void job_table_trim(JobTable *t) {
         List *n;
 
-        while ((n = list_first(&t->ended)) &&
-               (t->n_ended > JOB_HISTORY_MAX + t->n_results || t->n_results > t->results_count_max || t->results_bytes > t->results_max)) {
-                Job *j = list_entry(n, Job, table_link);
-
-                if (j->detached) {
-                        EventFields f = { .job = j->id, .pool = j->pool_name };
-
-                        event_send(t->host, EVENT_RESULT_DROPPED, &f, "A kept result was dropped to make room (ResultsMax=, ResultsCountMax=)");
-                }
-                forget_ended(t, j);
-        }
+        while (t->n_ended > JOB_HISTORY_MAX && (n = list_first(&t->ended)))
+                forget_ended(t, list_entry(n, Job, table_link));
+        while ((t->n_results > t->results_count_max || t->results_bytes > t->results_max) && (n = list_first(&t->results)))
+                drop_result(t, list_entry(n, Job, table_link));
 }
 
 Job *job_table_find(JobTable *t, uint64_t id) {

@@ -12,7 +12,8 @@ typedef struct JobTable {
         Host *host;
         Map by_id;
         List live;               /* oldest first */
-        List ended;              /* oldest end first: the next to be forgotten */
+        List ended;              /* without a result; oldest end first: the next to be forgotten */
+        List results;            /* detached ones, which have a result to be fetched; likewise */
         uint64_t last_id;
         unsigned n_live, n_ended, n_results;
         uint64_t results_bytes;
@@ -20,6 +21,7 @@ typedef struct JobTable {
         unsigned results_count_max;
         uint64_t totals[_JOB_STATE_MAX]; /* ended, by state, since the start */
         uint64_t refused;
+        uint64_t dropped, dropped_told_usec; /* results that had to make room */
 } JobTable;
 
 void job_table_init(JobTable *t, Host *h);

@@ -12,6 +12,7 @@ static json_object *serialize_histogram(StateWriter *sw, const Histogram *h) {
 
         state_put_bytes(sw, o, "counts", h->counts, sizeof(h->counts));
         state_put_int(sw, o, "n", (int64_t) h->n);
+        state_put_int(sw, o, "max", (int64_t) h->max);
         return o;
 }
 
@@ -23,6 +24,7 @@ static void deserialize_histogram(const StateReader *sr, const json_object *o, H
                 return; /* other buckets in the other image: begin anew */
         memcpy(h->counts, p, n);
         h->n = (uint64_t) state_get_int(o, "n");
+        h->max = (uint64_t) state_get_int(o, "max");
 }
 
 int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {

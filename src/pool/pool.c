@@ -115,8 +115,12 @@ static unsigned pool_floor(const Pool *p) {
         return MAX(p->target, p->config->min);
 }
 
+static bool single_job(const Pool *p) {
+        return p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD;
+}
+
 unsigned pool_capacity(const Pool *p) {
-        unsigned slots = p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD ? 1 : p->config->type->slots;
+        unsigned slots = single_job(p) ? 1 : p->config->type->slots;
 
         return MAX(p->config->max, 1U) * slots;
 }
@@ -369,7 +373,7 @@ static void on_job_lost(Worker *w, Job *j) {
         f.job = j->id;
         worker_describe_exit(w, how, sizeof(how));
         if (!w->stop_wanted)
-                j->crashes++;
+                w->poisoned = ++j->crashes > 1;
         if (j->crashes >= w->type->max_crashes) {
                 _cleanup_free_ char *tail = worker_stderr_tail(w, 512);
                 JobResult r = { .status = FRAME_FAILED, .code = "Crashed",
@@ -392,7 +396,7 @@ static void fail_queue(Pool *p, const char *code, const char *why) {
 }
 
 /* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
-static void count_crash(Pool *p, uint64_t lived, const char *how) {
+static void count_crash(Pool *p, uint64_t lived, const char *how, bool of_pool) {
         const PoolConfig *c = p->config;
         uint64_t now = now_usec();
         unsigned limit = c->breaker_crashes > 0 ? MIN(c->breaker_crashes, BREAKER_CRASHES_MAX) : 1;
@@ -405,6 +409,8 @@ static void count_crash(Pool *p, uint64_t lived, const char *how) {
         p->spawn_after = now + usec_jitter(p->restart_delay, RESTART_JITTER);
         p->restart_delay = MIN(p->restart_delay * 2, c->restart_max_usec);
 
+        if (!of_pool) /* a job that has killed workers before: it will be given up, the pool is not to blame */
+                return;
         p->crash_times[p->crash_at++ % limit] = now;
         uint64_t oldest = p->crash_times[p->crash_at % limit];
         bool probing = p->state == POOL_DEGRADED && lived < c->healthy_usec;
@@ -458,7 +464,7 @@ static void on_worker_dead(Worker *w) {
 
                 event_send(p->host, w->failed_start ? EVENT_WORKER_FAILED : EVENT_WORKER_CRASHED, &f, "%s %s%s%s%s", w->name,
                            w->failed_start ? "failed to start: it " : "", how, tail && *tail ? "; it last said: " : "", strempty(tail));
-                count_crash(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how);
+                count_crash(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, !w->poisoned);
         }
         pool_worker_gone(p, w);
         recount(p);
@@ -490,7 +496,7 @@ WorkerSpec pool_worker_spec(Pool *p, const Job *job) {
                 .ops = &worker_ops,
                 .pool = p,
                 .pool_name = p->name,
-                .single_job = p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD,
+                .single_job = single_job(p),
                 .job = job,
         };
 }
@@ -513,7 +519,7 @@ static Worker *spawn_one(Pool *p, const Job *job) {
                 snprintf(text, sizeof(text), "%s", why ? why : strerror(-r));
                 snprintf(p->last_exit, sizeof(p->last_exit), "%s", text);
                 event_send(p->host, EVENT_WORKER_FAILED, &f, "Pool %s cannot start a worker: %s", p->name, text);
-                count_crash(p, 0, text);
+                count_crash(p, 0, text, true);
                 return NULL;
         }
         p->stats.spawned++;
@@ -565,7 +571,10 @@ static Worker *next_free(Pool *p) {
 }
 
 static bool may_spawn(const Pool *p, uint64_t now) {
-        return p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
+        /* one process a job: those that are ending count. Others may be replaced while they finish what they have. */
+        unsigned bound = single_job(p) ? p->config->max : 2 * p->config->max;
+
+        return p->n_workers < bound && p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
 }
 
 /* exec and cold: a worker is started for the job, so that its environment can name it. */

@@ -297,7 +297,7 @@ static int read_error(const Value *v, JsonlMessage *m, const char **reterr_reaso
 
         m->type = JSONL_ERROR;
         if (v->type != JSON_OBJECT)
-                return fail(reterr_reason, "error is not an object with a message");
+                return fail(reterr_reason, "error is not an object such as {\"message\":\"...\"}");
         json_scan_begin(&scan, v->raw, v->size);
         while ((r = json_scan_next(&scan, &member)) > 0) {
                 if (json_member_is(&member, "message")) {

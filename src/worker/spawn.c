@@ -54,7 +54,7 @@ _on_child_stack_ static int set_ids(const WorkerType *t, const char *volatile *s
 
 _on_child_stack_ static int child_setup(SpawnChild *c) {
         const SpawnSpec *s = c->spec;
-        struct sigaction sa = { .sa_handler = SIG_DFL };
+        static const unsigned long default_action[8]; /* the kernel's struct sigaction: SIG_DFL, no flags, no mask */
 
         c->step = "setsid";
         if (setsid() < 0)
@@ -62,9 +62,9 @@ _on_child_stack_ static int child_setup(SpawnChild *c) {
         c->step = "join its cgroup";
         if (s->cgroup_procs >= 0 && write(s->cgroup_procs, "0", 1) < 0)
                 return -1;
-        for (int sig = 1; sig < NSIG; sig++)
+        for (int sig = 1; sig < NSIG; sig++) /* the C library would keep two for itself, which may be ignored too */
                 if (sig != SIGKILL && sig != SIGSTOP)
-                        (void) sigaction(sig, &sa, NULL); /* fails for the two that belong to the C library */
+                        (void) syscall(SYS_rt_sigaction, sig, default_action, NULL, sizeof(uint64_t));
         c->step = "set the limits";
         for (int i = 0; i < WORKER_RLIMITS; i++)
                 if (s->type->limit_set[i] && setrlimit((__rlimit_resource_t) i, &s->type->limit[i]) < 0)

@@ -89,7 +89,8 @@ static int on_line(Worker *w, const char *line, size_t size) {
         if (r == 0)
                 return 0;
         if (r < 0) {
-                worker_set_reason(w, "sent a line that is no message: %s; does something in it print to stdout?", strna(why));
+                worker_set_reason(w, "sent a line that is no message: %s%s", strna(why),
+                                  size > 0 && line[0] == '{' ? "" : "; does something in it print to stdout?");
                 return r;
         }
         if (m.type == JSONL_READY) {

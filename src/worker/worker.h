@@ -135,6 +135,7 @@ struct Worker {
         uint64_t oom_kills;
         int exit_code;          /* a CLD_* code; 0 while it runs */
         int exit_status;
+        bool poisoned;          /* it died of a job that had killed another worker before */
         bool failed_start;      /* it never became ready, or exited within a second */
 };
 

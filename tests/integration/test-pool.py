@@ -157,6 +157,19 @@ def cold_workers_are_one_for_each_job():
 
 
 @test
+def cold_workers_that_end_slowly_count():
+    lingering = "/bin/sh -c '%s; sleep 100'" % zoo()  # ends by TERM only
+    with Flowd(workers={'w': worker(lingering, StopTimeout='150ms')}, pools={'w': pool('w', 'cold', Max=2)}) as f, f.jobs() as j:
+        ids, most = [j.submit('w', b'x', 'echo') for _ in range(12)], 0
+        while len(j.results) < len(ids):
+            most = max(most, len(f.pids('w')))
+            j.pump(0.01)
+        for i in ids:
+            completed(j.result(i), b'x')
+        check(most <= 2, '%d workers of a pool with Max=2' % most)
+
+
+@test
 def scale():
     with one(Min=1, Max=6) as f, f.jobs() as j:
         f.wait_ready('w', 1)
@@ -215,7 +228,8 @@ def recycled_by_MaxJobs():
             check(f.pool('w')['ready'] + f.pool('w')['busy'] >= 1, 'recycling left the pool without a worker')
         f.events.wait('worker-recycled', 3, pool='w')
         check(len(jobs) >= 5, '%d processes' % len(jobs))
-        check(max(jobs.values()) <= 12, 'a worker did %d jobs instead of about 5' % max(jobs.values()))
+        # it works on until its successor is ready
+        check(max(jobs.values()) <= 30, 'a worker did %d jobs instead of about 5' % max(jobs.values()))
         equal(f.pool('w')['crashes'], 0)
 
 

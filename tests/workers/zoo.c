@@ -433,11 +433,12 @@ static void task_run(Task *t, const char *method) {
                         put_text(FRAME_LOG, t->job, t->attempt, text, 6);
                 }
         } else if (!strcmp(verb, "grow")) { /* keeps n MiB for good */
-                uint8_t *p = malloc(n << 20);
+                static uint8_t *volatile kept; /* so that it is no leak */
 
-                if (!p)
+                kept = malloc(n << 20);
+                if (!kept)
                         die("malloc");
-                memset(p, 1, n << 20);
+                memset((void *) kept, 1, n << 20);
         } else if (!strcmp(verb, "last")) { /* answers, then ends as somebody who has finished */
                 answer(t, FRAME_COMPLETED, t->payload, t->size);
                 exit((int) n);
