@@ -44,7 +44,7 @@ static void chunk_free(Chunk *c) {
 
 void outq_init(OutQueue *q) {
         list_init(&q->chunks);
-        q->bytes = 0;
+        q->bytes = q->held = 0;
 }
 
 void outq_done(OutQueue *q) {
@@ -52,7 +52,7 @@ void outq_done(OutQueue *q) {
 
         while (q->chunks.next && (n = list_first(&q->chunks)))
                 chunk_free(list_entry(n, Chunk, link));
-        q->bytes = 0;
+        q->bytes = q->held = 0;
 }
 
 static Chunk *outq_tail(OutQueue *q, size_t size) {
@@ -124,6 +124,7 @@ int outq_bytes_memfd(OutQueue *q, const void *data, size_t size, Blob *b) {
         memcpy(c->bytes, data, size);
         c->blob = blob_ref(b);
         c->pass = true;
+        q->held += b->size;
         c->end = size;
         q->bytes += size;
         return 0;
@@ -162,6 +163,7 @@ static void outq_consume(OutQueue *q, size_t n) {
                 c->start += k;
                 n -= k;
                 if (c->pass) { /* its first byte is out, and the descriptor with it */
+                        q->held -= c->blob->size;
                         c->blob = blob_unref(c->blob);
                         c->pass = false;
                 }

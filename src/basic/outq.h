@@ -9,6 +9,7 @@
 typedef struct OutQueue {
         List chunks;
         size_t bytes;  /* waiting */
+        size_t held;   /* bytes in the memfds that wait */
 } OutQueue;
 
 void outq_init(OutQueue *q);

@@ -17,6 +17,7 @@
 
 #define READ_ROOM 16384U
 #define ANSWERS_MAX (256U * 1024U) /* bytes of answers that wait before the next call is looked at */
+#define OBSERVER_MAX (64U * 1024U)   /* bytes of a message from somebody who may not submit */
 #define SERVICE_INTERFACE "org.varlink.service"
 #define SERVICE_DESCRIPTION \
         "interface org.varlink.service\n" \
@@ -393,7 +394,8 @@ static void handle_buffer(ControlClient *c) {
 
 static void on_io(HotFd *h, uint32_t revents) {
         ControlClient *c = CONTAINER_OF(h, ControlClient, io);
-        uint64_t max = c->server->limits.json_max + READ_ROOM;
+        /* who may only look has nothing long to say, and a long message takes time to parse */
+        uint64_t max = c->peer.level < LEVEL_SUBMIT ? OBSERVER_MAX : c->server->limits.json_max + READ_ROOM;
 
         if (revents & EPOLLOUT)
                 flush_later(c);
@@ -446,7 +448,8 @@ static void on_flush(Defer *d) {
         if (r == 0 && c->pending == PENDING_NONE && c->used > c->scanned && !c->closing)
                 timer_arm(&h->timers, &c->timer, now_usec()); /* calls are left in the buffer: after everybody else's turn */
         /* while a call waits, only the end of the connection is of interest, and no more than a buffer of what follows is taken */
-        bool listen = !c->closing && c->out.bytes <= c->server->limits.json_max && ((c->pending == PENDING_NONE && c->out.bytes <= ANSWERS_MAX) || c->used < READ_ROOM);
+        bool listen = !c->closing && c->out.bytes <= c->server->limits.json_max &&
+                      ((c->pending == PENDING_NONE && c->out.bytes <= ANSWERS_MAX) || c->used < READ_ROOM);
         (void) hot_watch(&h->hot, &c->io, (listen ? EPOLLIN : 0) | (r > 0 ? EPOLLOUT : 0));
 }
 

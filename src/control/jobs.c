@@ -21,6 +21,7 @@
 #define RESULT_META_ROOM (FRAME_HEADER_SIZE + 8192U)
 #define ERROR_TEXT_MAX 4096U
 #define LAZY_USEC 1000ULL
+#define FULL_USEC 10000ULL
 #define LOG_BACKLOG_MAX (1024U * 1024U) /* log lines and progress are dropped for a client that is so far behind */
 
 typedef struct JobClient {
@@ -484,22 +485,25 @@ static void on_flush(Defer *d) {
         int r = outq_flush(&c->out, c->io.fd, true);
 
         timer_disarm(&h->timers, &c->lazy);
-        if (r == -ETOOMANYREFS)
+        bool full = r == -ETOOMANYREFS; /* too many descriptors under way for this user: later */
+        if (full)
                 r = 1;
         if (r < 0 || (c->closing && r == 0)) {
                 client_free(c);
                 return;
         }
-        if (c->out.bytes > c->server->limits.client_buffer_max) {
+        if (c->out.bytes + c->out.held > c->server->limits.client_buffer_max) {
                 char a[16];
 
                 event_send(h, EVENT_CLIENT_DROPPED, NULL, "Disconnected a jobs client (uid %u, pid %d) that does not read: %s wait for it",
-                           c->peer.uid, (int) c->peer.pid, size_format(a, sizeof(a), c->out.bytes));
+                           c->peer.uid, (int) c->peer.pid, size_format(a, sizeof(a), c->out.bytes + c->out.held));
                 client_free(c);
                 return;
         }
-        bool listen = !c->closing && c->out.bytes <= c->server->limits.client_buffer_max / 2;
-        (void) hot_watch(&h->hot, &c->io, (listen ? EPOLLIN : 0) | (r > 0 ? EPOLLOUT : 0));
+        bool listen = !c->closing && c->out.bytes + c->out.held <= c->server->limits.client_buffer_max / 2;
+        if (full)
+                timer_arm(&h->timers, &c->lazy, now_usec() + FULL_USEC);
+        (void) hot_watch(&h->hot, &c->io, (listen ? EPOLLIN : 0) | (r > 0 && !full ? EPOLLOUT : 0));
 }
 
 static void on_lazy(Timer *t) {
@@ -585,6 +589,13 @@ void job_client_new(Server *s, int fd) {
                 send_error(c, "too many connections: ConnectionsMax=%u, ConnectionsPerUser=%u", s->limits.connections_max, s->limits.connections_per_user);
         else if (hot_watch(&s->host->hot, &c->io, EPOLLIN) < 0)
                 client_free(c);
+}
+
+bool job_clients_passing(Server *s) {
+        LIST_FOREACH(l, &s->job_clients)
+                if (list_entry(l, JobClient, link)->out.held > 0)
+                        return true;
+        return false;
 }
 
 void job_clients_done(Server *s) {

@@ -82,6 +82,8 @@ void control_client_new(Server *s, int fd);
 void job_client_new(Server *s, int fd);
 void control_clients_done(Server *s);
 void job_clients_done(Server *s);
+/* True while a descriptor waits for a client: it cannot be handed over to another image. */
+bool job_clients_passing(Server *s);
 void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f);
 int control_clients_serialize(Server *s, struct StateWriter *sw, struct json_object *array);
 int control_client_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);

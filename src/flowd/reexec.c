@@ -81,6 +81,15 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
         return r < 0 ? r : state_writer_finish(sw, root);
 }
 
+/* A descriptor on its way to somebody cannot be handed over; it will have left soon. */
+static bool any_passing(Manager *m) {
+        LIST_FOREACH(l, &m->pools)
+                LIST_FOREACH(k, &list_entry(l, Pool, link)->workers)
+                        if (list_entry(k, Worker, link)->out.held > 0)
+                                return true;
+        return job_clients_passing(&m->server);
+}
+
 /* Returns only when it failed. */
 static int reexec(Manager *m) {
         json_object *root = json_object_new_object();
@@ -126,7 +135,7 @@ static void on_reexec(Timer *t) {
         if (!m->reexec_wanted)
                 return;
         /* while it waited, a signal may have asked for the end, or a reload for other pools: the new image would know of neither */
-        r = m->stopping ? -ESHUTDOWN : any_closing(m) ? -EBUSY : reexec(m);
+        r = m->stopping ? -ESHUTDOWN : any_closing(m) || any_passing(m) ? -EBUSY : reexec(m);
         if (r == -EBUSY && now < m->reexec_until) {
                 timer_arm(&m->host.timers, t, now + RETRY_USEC);
                 return;
@@ -253,6 +262,22 @@ static int restore(Manager *m, const StateReader *sr) {
         return r;
 }
 
+/* A job that is with no pool any more, because the configuration has changed in the very moment, has an end too. */
+static void fail_lost(Manager *m) {
+        LIST_FOREACH_SAFE(l, n, &m->jobs.live) {
+                Job *j = list_entry(l, Job, table_link);
+                JobResult r = { .status = FRAME_FAILED, .code = "PoolUnavailable" };
+
+                if (j->pool)
+                        continue;
+                r.error = strdup("its pool vanished from the configuration during a re-exec");
+                job_ref(j);
+                job_end(j, &r);
+                job_table_end(&m->jobs, j);
+                job_unref(j);
+        }
+}
+
 int manager_restore(Manager *m, int state_fd) {
         StateReader sr = {};
         int r;
@@ -265,6 +290,7 @@ int manager_restore(Manager *m, int state_fd) {
                 fprintf(stderr, "flowd: cannot take over the state of the image before: %s\n", strerror(-r));
                 return r;
         }
+        fail_lost(m);
         LIST_FOREACH(l, &m->pools)
                 pool_start(list_entry(l, Pool, link));
         event_send(&m->host, EVENT_REEXECED, NULL, "flowd " PACKAGE_VERSION " took over from the image before");

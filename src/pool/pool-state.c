@@ -38,6 +38,8 @@ int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "restart_delay", (int64_t) p->restart_delay);
         state_put_int(sw, o, "spawn_after", (int64_t) p->spawn_after);
         state_put_int(sw, o, "breaker_until", (int64_t) p->breaker_until);
+        state_put_bytes(sw, o, "crash_times", p->crash_times, BREAKER_CRASHES_MAX * sizeof(uint64_t));
+        state_put_int(sw, o, "crash_at", p->crash_at);
         state_put_text(sw, o, "last_exit", p->last_exit);
         state_put_int(sw, o, "completed", (int64_t) p->stats.completed);
         state_put_int(sw, o, "failed", (int64_t) p->stats.failed);
@@ -70,7 +72,13 @@ static Job *find_job(void *userdata, uint64_t id) {
 
 int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
         json_object *workers = state_get_object(o, "workers");
+        const uint8_t *times;
+        size_t n;
 
+        if (state_get_bytes(sr, o, "crash_times", &times, &n) && n == BREAKER_CRASHES_MAX * sizeof(uint64_t)) {
+                memcpy(p->crash_times, times, n);
+                p->crash_at = (unsigned) state_get_int(o, "crash_at");
+        }
         p->state = (PoolState) MIN((uint64_t) state_get_int(o, "state"), (uint64_t) POOL_CLOSING);
         p->settled = state_get_int(o, "settled");
         p->reason = state_get_text(o, "reason") ? strdup(state_get_text(o, "reason")) : NULL;
@@ -101,5 +109,6 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
                 if (worker_has_slot(w))
                         list_append(&p->free_workers, &w->free_link);
         }
+        pool_recount(p);
         return 0;
 }

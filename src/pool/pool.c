@@ -19,6 +19,7 @@
 #define RESTART_JITTER 20U                    /* percent */
 #define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
 #define FULL_TELL_USEC (60 * USEC_PER_SEC)    /* a full queue is told of so often */
+#define SPAWN_ROUND_MAX 16U                   /* workers that are started in one round */
 #define EXIT_PERMANENT 125
 
 static void on_dispatch(Defer *d);
@@ -136,7 +137,8 @@ static uint64_t pool_room(const Pool *p) {
                 if (w->state == WORKER_STARTING || worker_has_slot(w))
                         room += w->n_slots - w->n_running - w->n_fenced;
         }
-        if (p->n_usable + p->n_starting < p->config->max && p->state != POOL_DEGRADED && p->state != POOL_FAILED && now_usec() >= p->spawn_after)
+        if (p->n_usable + p->n_starting < p->config->max && p->n_workers < 2 * p->config->max && p->state != POOL_DEGRADED && p->state != POOL_FAILED &&
+            now_usec() >= p->spawn_after)
                 room += (uint64_t) (p->config->max - p->n_usable - p->n_starting) * slots;
         return p->state == POOL_PAUSED ? 0 : room;
 }
@@ -327,7 +329,7 @@ static void pool_worker_gone(Pool *p, Worker *w) {
         worker_free(w);
 }
 
-static void recount(Pool *p) {
+void pool_recount(Pool *p) {
         p->n_starting = p->n_usable = 0;
         LIST_FOREACH(l, &p->workers) {
                 Worker *w = list_entry(l, Worker, link);
@@ -352,7 +354,7 @@ static void on_worker_ready(Worker *w) {
                 EventFields f = worker_fields(w);
 
                 event_send(p->host, EVENT_WORKER_READY, &f, "%s is ready", w->name);
-                recount(p);
+                pool_recount(p);
         }
         dispatch_later(p);
 }
@@ -452,7 +454,7 @@ static void on_worker_dead(Worker *w) {
 
         worker_describe_exit(w, how, sizeof(how));
         snprintf(p->last_exit, sizeof(p->last_exit), "%s %.150s", w->name, how);
-        recount(p);
+        pool_recount(p);
         if (w->exit_code == CLD_EXITED && w->exit_status == EXIT_PERMANENT && !by_job && p->config->tier != TIER_COLD)
                 permanent(p, w);
         else if (w->stop_wanted || by_job)
@@ -467,7 +469,9 @@ static void on_worker_dead(Worker *w) {
                 count_crash(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, !w->poisoned);
         }
         pool_worker_gone(p, w);
-        recount(p);
+        pool_recount(p);
+        if (p->state == POOL_FAILED && p->n_usable == 0)
+                fail_queue(p, "PoolUnavailable", p->reason);
         dispatch_later(p);
 }
 
@@ -524,7 +528,7 @@ static Worker *spawn_one(Pool *p, const Job *job) {
         }
         p->stats.spawned++;
         list_append(&p->workers, &w->link);
-        recount(p);
+        pool_recount(p);
         return w;
 }
 
@@ -680,7 +684,7 @@ static bool check_recycling(Pool *p, uint64_t now) {
 
                 event_send(p->host, EVENT_WORKER_RECYCLED, &f, "%s is being replaced after %llu jobs", due->name, (unsigned long long) due->jobs_done);
                 worker_drain(due, USEC_INFINITY, "is being replaced");
-                recount(p);
+                pool_recount(p);
         } else if (p->n_starting == 0 && now >= p->spawn_after)
                 (void) spawn_one(p, NULL); /* one above Max= for a moment */
         return true;
@@ -712,9 +716,14 @@ static void grow(Pool *p, uint64_t now) {
                 wanted = p->n_usable + MIN(wanted - MIN(wanted, p->n_usable), 1U); /* a probe at a time */
         if (p->state == POOL_CLOSING && p->n_queued == 0)
                 return;
-        while (p->n_usable + p->n_starting < wanted && may_spawn(p, now))
+        for (unsigned i = 0; p->n_usable + p->n_starting < wanted && may_spawn(p, now); i++) {
+                if (i == SPAWN_ROUND_MAX) { /* the rest after everybody else's turn */
+                        p->spawn_after = now + 1;
+                        return;
+                }
                 if (!spawn_one(p, NULL))
                         return;
+        }
 }
 
 /* Stops workers above the floor that have been idle for long, or are above Max=; never a busy one. Returns when to look again. */
@@ -739,7 +748,7 @@ static uint64_t shrink(Pool *p, uint64_t now) {
                 } else if (idle != USEC_INFINITY)
                         next = MIN(next, w->idle_usec + idle);
         }
-        recount(p);
+        pool_recount(p);
         return next;
 }
 
@@ -758,7 +767,7 @@ static uint64_t settle_late(Pool *p, uint64_t now) {
 static void pool_check(Pool *p) {
         uint64_t now = now_usec(), next = now + CHECK_USEC;
 
-        recount(p);
+        pool_recount(p);
         if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
                 recovered(p);
         if (p->state == POOL_FAILED || p->state == POOL_CLOSING || !check_recycling(p, now))
@@ -835,7 +844,7 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
         else { /* those that run finish what they have; new jobs are for new workers */
                 LIST_FOREACH_SAFE(l, n, &p->workers)
                         worker_drain(list_entry(l, Worker, link), USEC_INFINITY, "is being replaced: its definition has changed");
-                recount(p);
+                pool_recount(p);
                 /* and what was broken may be mended */
                 p->spawn_after = p->breaker_until = 0;
                 p->restart_delay = config->restart_usec;

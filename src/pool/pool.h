@@ -97,6 +97,8 @@ Worker *pool_find_worker(Pool *p, unsigned slot);
 
 const char *pool_state_to_string(PoolState s);
 
+/* Counts its workers by state anew. */
+void pool_recount(Pool *p);
 /* What a worker of this pool is started from; `job` is the one that it is started for, or NULL. */
 WorkerSpec pool_worker_spec(Pool *p, const Job *job);
 

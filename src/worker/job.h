@@ -25,6 +25,7 @@ typedef enum JobState {
 #define JOB_ID_TEXT_MAX 16U     /* bytes of an id as text, NUL included */
 #define JOB_NAME_MAX 256U       /* bytes of a method, session or key, NUL included */
 #define JOB_TRACE_MAX 128U
+#define JOB_ERROR_TEXT_MAX 4096U    /* bytes of an error, and of a progress message, that are kept */
 
 typedef struct Job Job;
 

@@ -112,8 +112,9 @@ unsigned orphans_kill(Host *h, const Worker *dead) {
         unsigned n = 0;
 
         snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int) getpid());
-        if (file_read(AT_FDCWD, path, CHILDREN_MAX, &text, NULL) < 0)
-                return 0;
+        int r = file_read(AT_FDCWD, path, CHILDREN_MAX, &text, NULL);
+        if (r < 0)
+                return r != -ENOENT; /* what cannot be seen is not proven to be gone; a kernel without that file leaves no choice */
         for (char *save, *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
                 uint64_t v;
                 bool of_dead;

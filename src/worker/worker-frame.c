@@ -10,7 +10,6 @@
 #include "worker/worker.h"
 
 #define JOB_META_ROOM (FRAME_HEADER_SIZE + 4 * JOB_NAME_MAX + 256U)
-#define ERROR_TEXT_MAX 4096U /* bytes of a worker's error that are kept */
 
 static int frame_start(Worker *w) {
         uint8_t *p = outq_reserve(&w->out, 128);
@@ -40,8 +39,18 @@ static int frame_assign(Worker *w, WorkerSlot *s) {
         char id[JOB_ID_TEXT_MAX];
         FrameWriter fw;
 
+        const uint8_t *data;
+
         if (!p)
                 return -ENOMEM;
+        if (!memfd && size > 0) { /* mapped before the header is on its way */
+                int r = blob_data(j->payload, &data);
+
+                if (r < 0) {
+                        outq_commit(&w->out, 0);
+                        return r;
+                }
+        }
         if (!memfd && size > w->peer_frame_max - MIN((uint32_t) JOB_META_ROOM, w->peer_frame_max)) {
                 outq_commit(&w->out, 0);
                 return -EMSGSIZE;
@@ -119,7 +128,7 @@ static int on_result(Worker *w, Frame *f) {
         r.retry = retry;
         const FrameItem *e = &f->meta.items[FRAME_META_ERROR];
         if (e->data && utf8_valid(e->data, e->size))
-                r.error = strndup((const char *) e->data, utf8_cut(e->data, e->size, ERROR_TEXT_MAX));
+                r.error = strndup((const char *) e->data, utf8_cut(e->data, e->size, JOB_ERROR_TEXT_MAX));
         if (f->size > w->type->result_max) {
                 char a[16], b[16];
 
@@ -226,7 +235,7 @@ static int frame_input(Worker *w, size_t limit) {
                         if (r < 0)
                                 return r;
                 }
-                if (n < FRAME_STREAM_DIRECT && limit > FRAME_STREAM_BUFFER)
+                if (n < FRAME_STREAM_DIRECT && w->state < WORKER_STOPPING && !w->draining_end)
                         return 0; /* that was all: another call would only say so */
         }
         return 0;

@@ -61,7 +61,7 @@ static void on_result(Worker *w, WorkerSlot *s, JsonlMessage *m) {
         JobResult r = { .status = m->type == JSONL_RESULT ? FRAME_COMPLETED : FRAME_FAILED, .kind = m->kind, .retry = m->retry };
 
         if (m->type == JSONL_ERROR)
-                r.error = TAKE_PTR(m->data);
+                r.error = strndup(strempty(m->data), utf8_cut(strempty(m->data), m->size, JOB_ERROR_TEXT_MAX)); /* kept for long: short */
         else if (m->size > w->type->result_max) {
                 char a[16], b[16];
 

@@ -110,6 +110,49 @@ int frame_stream_deserialize(FrameStream *s, const StateReader *sr, const json_o
         return l ? deserialize_large(s, sr, l) : 0;
 }
 
+/* What a running worker needs of the type that it was started from, should the new image have another one under that name. */
+static void serialize_type(StateWriter *sw, json_object *o, const WorkerType *t) {
+        json_object *m = json_object_new_object();
+
+        state_put_int(sw, m, "protocol", t->protocol);
+        state_put_int(sw, m, "output", t->output);
+        state_put_int(sw, m, "ready_explicit", t->ready_explicit);
+        state_put_int(sw, m, "slots", t->slots);
+        state_put_int(sw, m, "start_timeout", (int64_t) t->start_timeout_usec);
+        state_put_int(sw, m, "stop_timeout", (int64_t) t->stop_timeout_usec);
+        state_put_int(sw, m, "job_timeout", (int64_t) t->job_timeout_usec);
+        state_put_int(sw, m, "cancel_timeout", (int64_t) t->cancel_timeout_usec);
+        state_put_int(sw, m, "drain_timeout", (int64_t) t->drain_timeout_usec);
+        state_put_int(sw, m, "heartbeat", (int64_t) t->heartbeat_usec);
+        state_put_int(sw, m, "payload_max", (int64_t) t->payload_max);
+        state_put_int(sw, m, "result_max", (int64_t) t->result_max);
+        state_put_int(sw, m, "max_crashes", t->max_crashes);
+        state_put_text(sw, m, "exec", t->exec ? t->exec[0] : "");
+        state_put_object(sw, o, "type", m);
+}
+
+static WorkerType *deserialize_type(const char *name, const json_object *o) {
+        _cleanup_(worker_type_unrefp) WorkerType *t = worker_type_new(name);
+        const json_object *m = state_get_object(o, "type");
+
+        if (!t || strv_append(&t->exec, strempty(state_get_text(m, "exec"))) < 0)
+                return NULL;
+        t->protocol = (Protocol) MIN((uint64_t) state_get_int(m, "protocol"), (uint64_t) _PROTOCOL_MAX - 1);
+        t->output = (OutputKind) MIN((uint64_t) state_get_int(m, "output"), (uint64_t) _OUTPUT_MAX - 1);
+        t->ready_explicit = state_get_int(m, "ready_explicit");
+        t->slots = (unsigned) MAX(MIN(state_get_int(m, "slots"), (int64_t) WORKER_SLOTS_MAX), (int64_t) 1);
+        t->start_timeout_usec = (uint64_t) state_get_int(m, "start_timeout");
+        t->stop_timeout_usec = (uint64_t) state_get_int(m, "stop_timeout");
+        t->job_timeout_usec = (uint64_t) state_get_int(m, "job_timeout");
+        t->cancel_timeout_usec = (uint64_t) state_get_int(m, "cancel_timeout");
+        t->drain_timeout_usec = (uint64_t) state_get_int(m, "drain_timeout");
+        t->heartbeat_usec = (uint64_t) state_get_int(m, "heartbeat");
+        t->payload_max = (uint64_t) state_get_int(m, "payload_max");
+        t->result_max = (uint64_t) state_get_int(m, "result_max");
+        t->max_crashes = (unsigned) state_get_int(m, "max_crashes");
+        return TAKE_PTR(t);
+}
+
 int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
         _cleanup_free_ uint8_t *out = NULL;
         json_object *slots = json_object_new_array();
@@ -123,6 +166,7 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
         }
         state_put_int(sw, o, "slot", w->slot_number);
         state_put_int(sw, o, "fingerprint", (int64_t) type_fingerprint(w->type));
+        serialize_type(sw, o, w->type);
         state_put_int(sw, o, "single_job", w->single_job);
         state_put_int(sw, o, "generation", (int64_t) w->generation);
         state_put_int(sw, o, "pid", w->pid);
@@ -164,6 +208,7 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
                 state_put_text(sw, o, "tail", tail);
         if (w->line_used > 0)
                 state_put_bytes(sw, o, "line", w->line, w->line_used);
+        state_put_bytes(sw, o, "recent", w->recent, sizeof(w->recent));
         state_put_int(sw, o, "n_slots", w->n_slots);
         for (unsigned i = 0; i < w->n_slots; i++)
                 if (w->slots[i].state != SLOT_FREE)
@@ -193,6 +238,8 @@ static int restore_buffers(Worker *w, const StateReader *sr, const json_object *
                 w->room = n + 4096;
                 w->scanned = 0;
         }
+        if (state_get_bytes(sr, o, "recent", &p, &n) && n == sizeof(w->recent))
+                memcpy(w->recent, p, n);
         if (tail && (w->tail = malloc(STDERR_TAIL_SIZE))) {
                 w->tail_used = MIN(strlen(tail), (size_t) STDERR_TAIL_SIZE);
                 memcpy(w->tail, tail, w->tail_used);
@@ -239,7 +286,7 @@ static void restore_fields(Worker *w, const json_object *o) {
         w->state = (WorkerState) MIN((uint64_t) state_get_int(o, "state"), (uint64_t) WORKER_STOPPING);
         w->stop_step = (unsigned) state_get_int(o, "stop_step");
         w->stop_wanted = state_get_int(o, "stop_wanted");
-        w->recycle = state_get_int(o, "recycle") || (uint64_t) state_get_int(o, "fingerprint") != type_fingerprint(w->type);
+        w->recycle = state_get_int(o, "recycle");
         w->input_ended = state_get_int(o, "input_ended");
         w->failed_start = state_get_int(o, "failed_start");
         w->exit_code = (int) state_get_int(o, "exit_code");
@@ -266,11 +313,18 @@ static void restore_fields(Worker *w, const json_object *o) {
 
 int worker_deserialize(const WorkerSpec *spec, const StateReader *sr, const json_object *o, Job *(*find_job)(void *userdata, uint64_t id),
                        void *userdata, Worker **ret) {
+        _cleanup_(worker_type_unrefp) WorkerType *was = NULL;
         WorkerSpec s = *spec;
         Host *h = spec->host;
         Worker *w;
         int r;
 
+        if ((uint64_t) state_get_int(o, "fingerprint") != type_fingerprint(spec->type)) {
+                was = deserialize_type(spec->type->name, o); /* it goes on as what it was, and is replaced */
+                if (!was)
+                        return -ENOMEM;
+                s.type = was;
+        }
         s.slot_number = (unsigned) state_get_int(o, "slot");
         s.single_job = state_get_int(o, "single_job");
         w = worker_alloc(&s);
@@ -281,6 +335,7 @@ int worker_deserialize(const WorkerSpec *spec, const StateReader *sr, const json
         if (n > 0 && n <= w->n_slots)
                 w->n_slots = n;
         restore_fields(w, o);
+        w->recycle |= was != NULL;
         r = restore_buffers(w, sr, o);
         if (r >= 0 && w->exit_code == 0 && w->pid > 0)
                 r = map_add(&h->by_pid, &w->by_pid, (uint64_t) w->pid);
@@ -295,7 +350,7 @@ int worker_deserialize(const WorkerSpec *spec, const StateReader *sr, const json
         restore_slots(w, state_get_object(o, "slots"), find_job, userdata);
         if (state_get_object(o, "until"))
                 timer_arm(&h->timers, &w->timer, (uint64_t) state_get_int(o, "until"));
-        if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME)
+        if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME && w->state != WORKER_STARTING)
                 timer_arm(&h->timers, &w->heartbeat, now_usec() + w->type->heartbeat_usec);
         if (!outq_empty(&w->out) || (w->type->protocol == PROTOCOL_EXEC && w->in.fd >= 0 && w->n_running > 0))
                 worker_flush_later(w);

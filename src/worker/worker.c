@@ -355,6 +355,10 @@ static void on_flush(Defer *d) {
                 outq_done(&w->out);
                 if (pipe)
                         worker_close_input(w);
+                else if (r != -EPIPE && r != -ECONNRESET) {
+                        worker_set_reason(w, "cannot be written to: %s", strerror(-r));
+                        worker_event(w, WORKER_EV_BAD);
+                }
                 return;
         }
         if (pipe) {
@@ -505,7 +509,7 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
         w->n_running++;
 
         timeout = j->timeout_usec > 0 ? j->timeout_usec : w->type->job_timeout_usec;
-        until = timeout == USEC_INFINITY ? USEC_INFINITY : now + timeout;
+        until = timeout >= USEC_INFINITY - now ? USEC_INFINITY : now + timeout;
         if (j->deadline_usec > 0) {
                 uint64_t real = realtime_usec();
 
@@ -577,6 +581,7 @@ void worker_kill(Worker *w, const char *reason) {
 static void drain_everything(Worker *w) {
         int queued = 0;
 
+        w->draining_end = true;
         /* only what is there now: a descendant that holds the other end could write for ever */
         if (!w->input_ended && w->io.fd >= 0 && ioctl(w->io.fd, FIONREAD, &queued) == 0 && queued > 0)
                 handle_input(w, (size_t) queued);
@@ -616,7 +621,7 @@ static unsigned remaining(Worker *w) {
 
                 if (r > 0)
                         (void) cgroup_kill(w->cgroup_fd);
-                return r > 0;
+                return r > 0 || (r < 0 && r != -ENOENT && r != -ENODEV); /* what cannot be seen is not proven */
         }
         unsigned n = orphans_kill(w->host, w);
         if (n == 0 && w->pid > 0 && kill(-w->pid, 0) == 0)

@@ -106,6 +106,7 @@ struct Worker {
         OutQueue out;
         Defer flush;
         bool input_ended;
+        bool draining_end;      /* it has exited: what it had written is being read to the end */
 
         FrameStream stream;     /* frame */
         uint8_t *buffer;        /* jsonl: the line; exec: the output */

@@ -162,6 +162,20 @@ def timers_go_on():
 
 
 @test
+def a_definition_that_changes_with_it():
+    # a worker goes on as what it was started as, with all that it has in hand
+    with Flowd(workers={'w': worker(zoo() + ' --slots=4', Slots=4)}, pools={'w': pool('w', 'hot', Min=1, Max=1)}) as f, f.jobs(timeout=30) as j:
+        f.wait_ready('w')
+        ids = [j.submit('w', b'x', 'sleep:700') for _ in range(4)]
+        wait_until(lambda: f.status()['jobs_running'] == 4)
+        f.write_worker('w', worker(zoo() + ' --slots=4', Slots=1))
+        f.call('Reexec')
+        for i in ids:
+            equal(completed(j.result(i), b'x').attempts, 1)
+        wait_until(lambda: [w['slots'] for w in f.workers('w')] == [1], what='a worker of the new definition')
+
+
+@test
 def exits_are_noticed():
     with house() as f, f.jobs(timeout=30) as j:
         f.wait_ready('frame', 2)
