@@ -20,7 +20,7 @@ def family():
         [j.job_id(j.submit('x', b'', verb)) for verb in ('stubborn', 'hang')]
         [j.job_id(j.submit('s', b'', 'hang'))]
         wait_until(lambda: f.pool('x')['running'] == 2 and f.pool('s')['running'] == 1)
-        check(len(f.left_over()) >= 2 + 2 + 8 + 2 + 1 + 1, 'too few processes: %d' % len(f.left_over()))
+        wait_until(lambda: len(f.left_over()) >= 2 + 2 + 8 + 2 + 1 + 1, what='all processes of the family')
         yield f
         j.close()
 
