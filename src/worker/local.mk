@@ -10,6 +10,7 @@ libworker_a_SOURCES = \
 	%D%/job.c %D%/job.h \
 	%D%/reaper.c %D%/reaper.h \
 	%D%/spawn.c %D%/spawn.h \
+	%D%/worker-environment.c \
 	%D%/worker-exec.c \
 	%D%/worker-frame.c \
 	%D%/worker-jsonl.c \

@@ -212,6 +212,8 @@ void worker_set_reason(Worker *w, const char *format, ...) _printf_(2, 3);
 EventFields worker_fields(const Worker *w);
 /* Stops watching and closes its input: it can hear us no more. */
 void worker_close_input(Worker *w);
+/* The environment of its process; `job` is the one that it is started for, or NULL. Returns 0 with a new array, or -ENOMEM. */
+int worker_environment(const Worker *w, const Job *job, char ***ret);
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);
