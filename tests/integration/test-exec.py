@@ -182,6 +182,41 @@ def cannot_be_executed_when_its_job_comes():
             os.unlink(path)
 
 
+CHAIN = """
+import os, glob, time
+me = os.environ
+if me['FLOWD_ATTEMPT'] == '1':  # a chain of descendants, each in a session of its own; then it dies
+    r, w = os.pipe()
+    for i in range(200):
+        if os.fork():
+            if i == 0:
+                os.read(r, 1)
+                os.kill(os.getpid(), 9)
+            time.sleep(1000)
+        os.setsid()
+    os.write(w, b'x')
+    time.sleep(1000)
+left = 0
+for path in glob.glob('/proc/[0-9]*/environ'):
+    try:
+        e = dict(v.split('=', 1) for v in open(path).read().split(chr(0)) if '=' in v)
+    except OSError:
+        continue
+    left += e.get('FLOWD_INSTANCE') == me['FLOWD_INSTANCE'] and e.get('FLOWD_GENERATION') != me['FLOWD_GENERATION']
+print(left)
+"""
+
+
+@test
+def attempts_never_overlap():
+    # each descendant becomes an orphan only when the one above it is dead: the next attempt waits for the last
+    with tempfile.TemporaryDirectory(prefix='ft-chain-') as folder:
+        pathlib.Path(folder, 'chain.py').write_text(CHAIN)
+        with Flowd(workers={'x': worker('%s %s/chain.py' % (sys.executable, folder), 'exec')}, pools={'x': pool('x', 'cold', Max=4)}) as f:
+            with f.jobs() as j:
+                equal(completed(j.run('x', b''), b'0\n').attempts, 2)
+
+
 @test
 def prespawned_in_a_hot_pool():
     # a worker waits for its job with its stdin open: it is started beforehand, and is still good for one job
