@@ -14,7 +14,7 @@
 
 /* "30s", "5min 20s", "1h", "250ms", "infinity"; a bare number is seconds. Returns 0, -EINVAL, -ERANGE. */
 int usec_parse(const char *s, uint64_t *ret);
-/* The shortest exact form, at most three units: "1h 2min", "250ms", "infinity". Returns `buf`. */
+/* The shortest exact form: "1h 2min", "250ms", "infinity". Returns `buf`. */
 char *usec_format(char *buf, size_t size, uint64_t usec);
 /* "512M", "1.5G", "64K", a bare number is bytes, powers of 1024; "infinity" is UINT64_MAX. Returns 0, -EINVAL, -ERANGE. */
 int size_parse(const char *s, uint64_t *ret);

@@ -416,7 +416,7 @@ def a_result_of_another_attempt():
                     equal(r.payload, b'right')
                 else:
                     ended(r, 'failed', 'that it was not given')
-            check(f.events.find('job-fenced') or f.events.find('worker-protocol'), 'nothing was said about it')
+            wait_until(lambda: f.events.find('job-fenced') or f.events.find('worker-protocol'), what='a word about it')
             serves(f)
 
 
