@@ -252,6 +252,10 @@ class Flowd:
         with open(self.log_path, 'rb') as log:
             return log.read().decode(errors='replace')
 
+    def logged(self, *parts, bound=10):
+        """Waits until all of that is in the log: it is written by another thread of flowd, and what workers say comes through pipes."""
+        wait_until(lambda: all(p in self.log() for p in parts), bound, 'the log to say %s' % ', '.join(repr(p) for p in parts))
+
     def show_log(self, most=60):
         lines = self.log().rstrip('\n').split('\n')
         if len(lines) > most:
@@ -327,12 +331,18 @@ class Flowd:
 
 
 class Events:
-    """The Events stream of an instance, collected by a thread."""
+    """The Events stream of an instance, collected by a thread.
+
+    It comes over a connection of its own: what a test did or was told over another one says nothing about how far the stream is.
+    find() asks flowd for its last event and lets the stream catch up with it; wait() is for what flowd has yet to say.
+    """
 
     def __init__(self, f):
-        self.list, self.error, self.closed = [], None, False
-        self.c = f.control(timeout=None)
-        self.c.send('Events', more=True)
+        self.list, self.error, self.f = [], None, f
+        self.c = f.control()
+        self.c.send('Events', more=True, limit=1)
+        self.before = self.c.answer()['events']  # which also says that from here on none is missed
+        self.c.s.settimeout(None)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -347,13 +357,29 @@ class Events:
         except (OSError, EOFError, ValueError) as e:
             self.error = e
 
+    def sync(self):
+        """Returns when all that flowd has reported until now is in the list."""
+        last = self.f.call('Events', limit=1)['events']
+        wait_until(lambda: self._is_open() and (last == self.before or all(e in self.list for e in last)), 10,
+                   'the stream of events to catch up with %s' % last)
+
     def find(self, name, **members):
-        return [e for e in list(self.list) if e['name'] == name and all(e.get(k) == v for k, v in members.items())]
+        """The events of that name that flowd has reported until now."""
+        self.sync()
+        return self._arrived(name, members)
 
     def wait(self, name, n=1, bound=10, **members):
-        wait_until(lambda: len(self.find(name, **members)) >= n, bound,
+        """Waits for the nth such event; returns the first."""
+        wait_until(lambda: len(self._arrived(name, members)) >= n or not self._is_open(), bound,
                    'event %s %s; there were %s' % (name, members, sorted({e['name'] for e in self.list})))
-        return self.find(name, **members)[0]
+        return self._arrived(name, members)[0]
+
+    def _arrived(self, name, members):
+        return [e for e in list(self.list) if e['name'] == name and all(e.get(k) == v for k, v in members.items())]
+
+    def _is_open(self):
+        check(self.error is None, 'the stream of events has ended:', self.error)
+        return True
 
     def close(self):
         with contextlib.suppress(OSError):

@@ -72,7 +72,7 @@ def progress_logs_errors():
         equal([(p.level, p.payload) for p in j.logs[i]], [(4, b'step %d' % n) for n in range(1, 5)])
         ended(j.run('x', 'x', 'fail'), 'failed', 'cannot do that')
         completed(j.run('x', 'x', 'print'))
-        wait_until(lambda: 'hello from stderr' in f.log())
+        f.logged('hello from stderr')
 
 
 @test
@@ -138,7 +138,7 @@ def another_jobs_id_and_two_results():
                 equal(r.payload, b'mine')
             else:
                 check(r.error)
-        check(f.events.find('job-fenced') or f.events.find('worker-protocol'), 'nothing was said about it')
+        wait_until(lambda: f.events.find('job-fenced') or f.events.find('worker-protocol'), what='a word about it')
         serves(f)
 
 

@@ -32,6 +32,12 @@ def gone(*pids, bound=8):
                'the end of %s' % [(p, command_of(p)) for p in pids])
 
 
+def told_off(f):
+    """flowd has said something about an answer that nobody had asked for."""
+    wait_until(lambda: f.events.find('job-fenced', pool='zoo') or f.events.find('worker-protocol', pool='zoo'),
+               what='a word about an answer that nobody had asked for')
+
+
 # at start
 
 @test
@@ -43,7 +49,7 @@ def exits_at_start():
         contains(p['reason'] or '', '7')
         check(p['crashes'] >= 3, 'crashes are not counted:', p)
         equal(f.status()['state'], 'degraded')
-        contains(f.log(), 'no, I will not start')  # its stderr
+        f.logged('no, I will not start')  # its stderr
         with f.jobs() as j:
             r = ended(j.run('zoo', b'x'), 'refused', 'zoo', code='PoolUnavailable')
             contains(r.error, '7')
@@ -92,7 +98,7 @@ def sends_garbage_at_start():
     with menagerie('--start=garbage', pool_keys={'BreakerCrashes': 2, 'BreakerCooldown': '1h'}) as f:
         wait_until(lambda: f.pool('zoo')['state'] == 'degraded', what='the pool to be degraded')
         wait_until(lambda: not f.pids('zoo'), what='the last worker to be ended')
-        contains(f.log(), 'EVENT=worker-protocol')
+        f.logged('EVENT=worker-protocol')
 
 
 @test
@@ -260,10 +266,9 @@ def dies_with_a_job():
         with f.jobs() as j:
             r = ended(j.run('zoo', b'x', 'crash'), 'failed', 'kill')
             equal(r.attempts, 2)
-            e = f.events.find('job-requeued', pool='zoo')
-            equal(len(e), 1, 'job-requeued events:')
             f.events.wait('job-dead', pool='zoo')
             f.events.wait('worker-crashed', 2, pool='zoo')
+            equal(len(f.events.find('job-requeued', pool='zoo')), 1, 'job-requeued events:')
             serves(f)
             p = f.pool('zoo')
             equal((p['crashes'], p['failed']), (2, 1))
@@ -271,7 +276,7 @@ def dies_with_a_job():
             contains(ended(j.run('zoo', b'x', 'exit:42'), 'failed').error, '42')
             # its last words are in the log
             ended(j.run('zoo', b'x', 'crash:6'), 'failed', 'abrt')
-            wait_until(lambda: 'about to crash' in f.log())
+            f.logged('about to crash')
 
 
 @test
@@ -398,10 +403,9 @@ def another_jobs_id():
             r = j.run('zoo', b'x', 'other-job')
             if r.outcome == 'completed':  # dropped as a result of nobody's
                 equal(r.payload, b'x')
-                check(f.events.find('job-fenced') or f.events.find('worker-protocol'), 'nothing was said about it')
             else:
                 ended(r, 'failed', 'that it was not given')
-                f.events.wait('worker-protocol', pool='zoo')
+            told_off(f)
             completed(other.result(o), b'mine')
             serves(f)
 
@@ -416,7 +420,7 @@ def a_result_of_another_attempt():
                     equal(r.payload, b'right')
                 else:
                     ended(r, 'failed', 'that it was not given')
-            wait_until(lambda: f.events.find('job-fenced') or f.events.find('worker-protocol'), what='a word about it')
+            told_off(f)
             serves(f)
 
 
@@ -428,7 +432,7 @@ def two_results_for_one_job():
                 completed(j.run('zoo', b'first', 'twice'), b'first')
             j.ping()
             check(len(j.results) == 5)
-            check(f.events.find('job-fenced') or f.events.find('worker-protocol'), 'nothing was said about it')
+            told_off(f)
             serves(f)
 
 
