@@ -523,7 +523,7 @@ def ctrl_c_cancels():
         with Stand(job=job) as s:
             p = subprocess.Popen([FLOWCTL, '--runtime=' + s.runtime, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
-            check(jobs.wait(20), 'no job came')
+            check(jobs.wait(20 * SLOW), 'no job came')
             wait_until(lambda: len([f for f in s.frames if f.type == JOB]) == n, what='all jobs')
             p.send_signal(signal.SIGINT)
             p.communicate(timeout=20 * SLOW)

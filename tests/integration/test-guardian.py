@@ -25,7 +25,7 @@ def family():
         j.close()
 
 
-def all_gone(f, bound=5):
+def all_gone(f, bound=10):
     f.process.wait(bound * SLOW)
     wait_until(lambda: not f.left_over(), bound, 'the end of %s' % [(p, command_of(p)) for p in f.left_over()])
 
@@ -61,7 +61,7 @@ def SIGKILL_of_both():
         os.kill(f.process.pid, signal.SIGSTOP)
         os.kill(f.pid, signal.SIGKILL)
         os.kill(f.process.pid, signal.SIGKILL)
-        wait_until(lambda: not any(alive(p) for p in workers), 5)
+        wait_until(lambda: not any(alive(p) for p in workers), what='the end of the workers')
 
 
 @test
@@ -77,7 +77,7 @@ def SIGTERM_and_SIGINT():
     for s in (signal.SIGTERM, signal.SIGINT):
         with family() as f:
             os.kill(f.process.pid, s)
-            all_gone(f, 10)
+            all_gone(f)
             equal(f.process.returncode, 0)
             check(not os.path.exists(f.control_path()), 'the control socket was left behind')
             check(not os.path.exists(f.jobs_path()), 'the jobs socket was left behind')
@@ -87,19 +87,23 @@ def SIGTERM_and_SIGINT():
 def SIGTERM_to_the_daemon_itself():
     with family() as f:
         os.kill(f.pid, signal.SIGTERM)
-        all_gone(f, 10)
+        all_gone(f)
         equal(f.process.returncode, 0)
 
 
 @test
 def running_jobs_may_finish_at_the_end():
     with Flowd(workers={'w': worker(zoo())}, pools={'w': pool('w', Max=1)}, conf={'ShutdownTimeout': '10s'}) as f, f.jobs() as j:
-        i = j.submit('w', b'finished', 'sleep:700')
+        gate = f.gate()
+        f.events
+        i = j.submit('w', gate.payload, 'gate')
         k = j.submit('w', b'queued', 'echo')
         j.job_id(i), j.job_id(k)
         wait_until(lambda: f.pool('w')['running'] == 1)
         f.process.send_signal(signal.SIGTERM)
-        completed(j.result(i), b'finished')
+        f.events.wait('flowd-stopping')
+        gate.open()
+        completed(j.result(i), gate.payload)
         j.until(lambda: k in j.results or j.eof)
         if k in j.results:
             check(j.results[k].outcome in ('completed', 'cancelled', 'failed'), j.results[k])
@@ -108,7 +112,8 @@ def running_jobs_may_finish_at_the_end():
 @test
 def a_second_instance_is_refused():
     with Flowd(workers={'w': worker(zoo())}, pools={'w': pool('w', Max=1)}) as f:
-        r = subprocess.run(f.command(), env=f.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+        r = subprocess.run(f.command(), env=f.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           timeout=20 * SLOW)
         check(r.returncode not in (0, -9), 'status %d' % r.returncode)
         contains(r.stdout.decode(), f.runtime)
         equal(f.status()['pid'], f.pid)

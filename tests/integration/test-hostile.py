@@ -59,7 +59,7 @@ def besieged(conf=None, worst=1.0, **wkeys):
                 completed(j.run('good', b'warm', 'echo'))
         f.status()
         before, fds = rss_of(f.pid), fds_of(f.pid)
-        t = Traffic(f, 'good')
+        t = Traffic(f, 'good', worst=worst)
         most = [before]
         stop = threading.Event()
 
@@ -72,7 +72,7 @@ def besieged(conf=None, worst=1.0, **wkeys):
         yield f
         stop.set()
         w.join()
-        t.done(worst)
+        t.done()
         check(most[0] - before < RSS_BOUND, 'flowd grew by %d MiB' % ((most[0] - before) // MiB))
         wait_until(lambda: fds_of(f.pid) <= fds + 2, 10, 'descriptors to go back to %d' % fds)
         equal(f.status()['pid'], f.pid)
@@ -120,10 +120,10 @@ def deep_and_odd_JSON():
     with besieged() as f:
         def ask(m):
             with f.control() as c:
-                c.s.sendall(m + b'\0')
-                try:
+                try:  # it may have heard enough before all of it was sent
+                    c.s.sendall(m + b'\0')
                     return c.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, ConnectionResetError, BrokenPipeError):
                     return None
         for m in (b'[' * 1000000, b'{"a":' * 300000, b'{"method":"io.flowd.Status","parameters":' + b'[' * 5000 + b']' * 5000 + b'}',
                   b'{"method":"io.flowd.Run","parameters":{"pool":"w","kind":"json","payload":"' + b'[' * 100000 + b'"}}',
@@ -149,11 +149,7 @@ def unknown_members_and_oneway():
         with f.control() as c:
             c.s.sendall(b'{"method":"io.flowd.Status","parameters":{},"oneway":true}\0{"method":"io.flowd.Status","colour":"red"}\0')
             equal(c.answer()['pid'], f.pid)
-            c.s.settimeout(0.2)
-            try:
-                fail('an answer to a call that wanted none: %s' % c.recv())
-            except socket.timeout:
-                pass
+            equal(c.call('ListPools', name='w')['pools'][0]['name'], 'w')  # and not an answer to the call that wanted none
         # many calls at once are answered in their order
         with f.control() as c:
             for n in range(300):
@@ -235,8 +231,7 @@ def bad_descriptors():
         s.close()
         # no descriptor at all: others wait for nothing
         with f.jobs() as j:
-            j.send(frame(JOB, job=5, pool='w', flags=FLAG_MEMFD, fds=1, size=10, kind=BYTES))
-            j.send(frame(PING))
+            j.send(frame(JOB, job=5, pool='w', flags=FLAG_MEMFD, fds=1, size=10, kind=BYTES) + frame(PING))
             with contextlib.suppress(Failure):
                 j.until(lambda: j.eof, timeout=1)
         for fd in (r, w, unsealed, short, *many):
@@ -345,7 +340,7 @@ def limits_of_connections():
                     except (ConnectionRefusedError, BlockingIOError):
                         continue
                     push(s, hello)
-                    s.settimeout(5)
+                    s.settimeout(5 * SLOW)
                     try:
                         d = s.recv(65536)
                     except ConnectionResetError:
@@ -368,7 +363,7 @@ def _can(path, hello):
     s = connect(path)
     try:
         push(s, hello)
-        s.settimeout(5)
+        s.settimeout(5 * SLOW)
         return b'ConnectionsMax' not in s.recv(65536)
     except ConnectionResetError:
         return False
@@ -399,14 +394,13 @@ def a_deaf_worker_with_large_payloads():
                         'sleeper': worker('/bin/sleep 1000', 'exec', StopTimeout='300ms', CancelTimeout='300ms')},
                pools={'deaf': pool('deaf', Min=2, Max=2), 'good': pool('good', Max=1), 'sleeper': pool('sleeper', 'cold', Max=2)}) as f:
         f.wait_ready('deaf', 2)
-        with Traffic(f, 'good') as t, f.jobs(timeout=30) as j:
-            ids = [j.submit(p, bytes(40 * MiB), 'echo', timeout=1500000) for p in ('deaf', 'sleeper', 'deaf', 'sleeper')]
+        with Traffic(f, 'good', worst=0.7), f.jobs(timeout=30) as j:
+            ids = [j.submit(p, bytes(40 * MiB), 'echo', timeout=int(4e6 * SLOW)) for p in ('deaf', 'sleeper', 'deaf', 'sleeper')]
             [j.job_id(i) for i in ids]
             wait_until(lambda: f.pool('deaf')['running'] == 2)
             check(idle_cpu(f.pid, 0.4) < 0.5, 'flowd is busy over a worker that does not read')
             for i in ids:
                 ended(j.result(i), 'timeout')
-            t.done(worst=0.7)
 
 
 @test

@@ -60,15 +60,17 @@ def a_worker_is_killed_during_it():
         out = []
         t = threading.Thread(target=lambda: out.append(f.flowctl('run', '--pool=w', '--lines', '--method=sleep:1', '-', input=lines)))
         t.start()
-        for _ in range(5):
+        for n in range(5):
+            wait_until(lambda: f.pool('w')['completed'] >= 200 * n, 20, 'more of the lines')
             busy = wait_until(lambda: [w['pid'] for w in f.workers('w') if w['running']], 10, 'a busy worker')
             with contextlib.suppress(ProcessLookupError):
                 os.kill(busy[0], signal.SIGKILL)
-            time.sleep(0.15)
-        t.join(50)
+            wait_until(lambda: f.pool('w')['crashes'] > n, 10, 'its end to be noticed')
+        t.join(50 * SLOW)
+        check(out, 'flowctl has not come to its end')
         equal(out[0].returncode, 0, out[0].stderr.decode())
         check(out[0].stdout == lines, 'an answer was lost')
-        check(f.pool('w')['crashes'] >= 4)
+        equal(f.pool('w')['crashes'], 5)
 
 
 main()

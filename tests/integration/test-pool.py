@@ -6,7 +6,7 @@ from flowtest import *
 
 
 def one(tier='hot', wkeys=None, conf=None, args='', **pkeys):
-    return Flowd(workers={'w': worker(zoo() + ' ' + args, **{'CancelTimeout': '500ms', 'StopTimeout': '1s', **(wkeys or {})})},
+    return Flowd(workers={'w': worker(zoo() + ' ' + args, **{'CancelTimeout': '20s', 'StopTimeout': '1s', **(wkeys or {})})},
                  pools={'w': pool('w', tier, **pkeys)}, conf=conf)
 
 
@@ -23,10 +23,8 @@ def a_full_queue_refuses_at_once():
         running(f, 1)
         queued = [j.submit('w', b'', 'echo') for _ in range(3)]
         [j.job_id(i) for i in queued]
-        start = time.monotonic()
-        r = ended(j.run('w', b'', 'echo'), 'refused', 'w', code='QueueFull')
+        r = ended(j.run('w', b'', 'echo'), 'refused', 'w', code='QueueFull')  # while the first job goes on
         contains(r.error, '3')
-        check(time.monotonic() - start < 1 * SLOW)
         e = refused('QueueFull', f.call, 'Run', pool='w', payload='x')
         equal(e.parameters['pool'], 'w')
         refused('QueueFull', f.call, 'Submit', pool='w', payload='x')
@@ -175,9 +173,11 @@ def scale():
         f.wait_ready('w', 1)
         equal(f.call('ScalePool', pool='w', target=4)['target'], 4)
         f.wait_ready('w', 4)
-        i = [j.submit('w', b'', 'sleep:600') for _ in range(4)]
+        gate = f.gate()
+        i = [j.submit('w', gate.payload, 'gate') for _ in range(4)]
         running(f, 4)
         f.call('ScalePool', pool='w', target=1)  # scaling down drains
+        gate.open()
         for x in i:
             equal(completed(j.result(x)).attempts, 1)
         wait_until(lambda: len(f.pids('w')) == 1)
@@ -192,12 +192,14 @@ def scale():
 def drain_and_resume():
     with one(Min=2, Max=2) as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        i = j.submit('w', b'a', 'sleep:300')
+        gate = f.gate()
+        i = j.submit('w', gate.payload, 'gate')
         running(f, 1)
         f.call('DrainPool', pool='w')
         k = j.submit('w', b'b', 'echo')
         j.job_id(k)
-        completed(j.result(i), b'a')
+        gate.open()
+        completed(j.result(i), gate.payload)
         stays(lambda: f.pool('w')['queued'] == 1 and not j.pump(0), 0.3, 'a drained pool gave out a job')
         check(k not in j.results)
         equal(f.pool('w')['state'], 'paused')
@@ -206,15 +208,6 @@ def drain_and_resume():
 
 
 # recycling
-
-def successors(f, j, n, method='echo', bound=15):
-    """Runs jobs until n pids were seen; the pool must never have no worker."""
-    seen, end = set(), time.monotonic() + bound * SLOW
-    while len(seen) < n:
-        check(time.monotonic() < end, 'only %d processes were seen' % len(seen))
-        seen.add(int(completed(j.run('w', b'', 'pid')).payload))
-    return seen
-
 
 @test
 def recycled_by_MaxJobs():
@@ -226,10 +219,12 @@ def recycled_by_MaxJobs():
             pid = int(completed(j.run('w', b'', 'pid')).payload)
             jobs[pid] = jobs.get(pid, 0) + 1
             check(f.pool('w')['ready'] + f.pool('w')['busy'] >= 1, 'recycling left the pool without a worker')
+            if jobs[pid] > 5:  # with its jitter that is enough; else it would work on until its successor is ready
+                wait_until(lambda: pid not in f.pids('w'), what='a worker to be replaced after %d jobs' % jobs[pid])
         f.events.wait('worker-recycled', 3, pool='w')
         check(len(jobs) >= 5, '%d processes' % len(jobs))
-        # it works on until its successor is ready
-        check(max(jobs.values()) <= 30, 'a worker did %d jobs instead of about 5' % max(jobs.values()))
+        early = [n for pid, n in jobs.items() if n < 5 and pid not in f.pids('w')]
+        check(not early, 'workers were replaced after %s jobs' % early)
         equal(f.pool('w')['crashes'], 0)
 
 
@@ -272,12 +267,14 @@ def recycled_by_MaxRSS():
 def recycled_by_hand():
     with one(Min=2, Max=2) as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        i = j.submit('w', b'x', 'sleep:700')
+        gate = f.gate()
+        i = j.submit('w', gate.payload, 'gate')
         running(f, 1)
         w = [w for w in f.workers('w') if w['running']][0]
         f.call('RecycleWorker', id=w['id'])
         stays(lambda: alive(w['pid']), 0.3, 'a busy worker was recycled')
-        equal(completed(j.result(i), b'x').attempts, 1)
+        gate.open()
+        equal(completed(j.result(i), gate.payload).attempts, 1)
         wait_until(lambda: not alive(w['pid']))
         f.wait_ready('w', 2)
         equal(f.pool('w')['crashes'], 0)
@@ -288,10 +285,13 @@ def killed_by_hand():
     with one(Min=1, Max=1) as f, f.jobs() as j:
         f.wait_ready('w')
         w = f.workers('w')[0]
-        i = j.submit('w', b'x', 'sleep:400')
+        gate = f.gate()
+        i = j.submit('w', gate.payload, 'gate')
         running(f, 1)
         f.call('KillWorker', id=w['id'], signal=int(signal.SIGKILL))
-        r = completed(j.result(i), b'x')
+        wait_until(lambda: not alive(w['pid']))
+        gate.open()
+        r = completed(j.result(i), gate.payload)
         equal(r.attempts, 2)
         check(f.workers('w')[0]['generation'] > w['generation'])
         w = f.workers('w')[0]
@@ -309,7 +309,7 @@ def a_deadline_passes_in_the_queue():
         running(f, 1)
         start = time.monotonic()
         r = ended(j.run('w', b'', 'echo', deadline=int((time.time() + 0.4) * 1e6)), 'timeout', 'deadline')
-        check(0.3 < time.monotonic() - start < 3 * SLOW)
+        check(0.3 < time.monotonic() - start < 10 * SLOW)
         equal(r.attempts or 0, 0)
         equal(f.pool('w')['queued'], 0)
         check(first not in j.results)

@@ -23,8 +23,8 @@ def menagerie(args='', conf=None, pool_keys=None, tier='hot', **worker_keys):
 
 def serves(f, name='zoo', bound=10):
     """The pool is well again."""
-    with f.jobs(timeout=bound) as j:
-        completed(j.run(name, b'again', 'echo'), b'again')
+    with f.jobs(timeout=bound) as j:  # whatever the type's JobTimeout= is: this is about whether it answers
+        completed(j.run(name, b'again', 'echo', timeout=int(bound * SLOW * 1e6)), b'again')
 
 
 def gone(*pids, bound=8):
@@ -64,8 +64,11 @@ def cannot_be_executed():
                start=False) as f:
         f.spawn()
         # either the configuration is refused, naming the file and the line, or the pool is degraded and the other one works
-        wait_until(lambda: f.process.poll() is not None or os.path.exists(f.control_path()), 10)
-        time.sleep(0.1)
+
+        def answers():
+            with contextlib.suppress(OSError):
+                return f.status()
+        wait_until(lambda: f.process.poll() is not None or answers(), what='flowd to end or to answer')
         if f.process.poll() is not None:
             equal(f.process.returncode, 78)
             contains(f.log(), 'bad.worker:2', '/nonexistent/program')
@@ -151,10 +154,13 @@ def exit_status_125_while_running():
 def jobs_that_wait_for_a_worker_that_says_125():
     with menagerie('--start=sleep --code=500') as f:
         f.wait_ready('zoo')
+        gate = f.gate()
         with f.jobs() as j:
-            first = j.submit('zoo', b'', 'sleep:400')
+            first = j.submit('zoo', gate.payload, 'gate')
             second = j.submit('zoo', b'', 'exit:125')
             third = j.submit('zoo', b'', 'echo')
+            j.job_id(third)
+            gate.open()
             completed(j.result(first))
             for i in (second, third):  # nobody waits for ever
                 ended(j.result(i), 'failed')
@@ -171,13 +177,13 @@ def crash_loop_opens_the_breaker_and_recovers():
                           'good': pool('good', Max=1)}) as f:
             f.events
             with Traffic(f, 'good'):
-                wait_until(lambda: f.pool('w')['state'] == 'degraded', what='the breaker to open')
-                n = f.pool('w')['spawned']
-                equal(n, 4, 'workers until the breaker opened:')
-                equal(f.pool('w')['crashes'], 4)
-                # probed again, one worker, after the cool-down
-                wait_until(lambda: f.pool('w')['spawned'] == 5, what='a probe')
-                stays(lambda: f.pool('w')['spawned'] <= 6, 0.5, 'more than one probe in a cool-down')
+                # probed again, one worker, after each cool-down
+                wait_until(lambda: f.pool('w')['spawned'] >= 6, what='two probes')
+                e = [e for e in f.call('Events', pool='w')['events'] if e['name'] in ('worker-start-failed', 'worker-crashed', 'pool-degraded')]
+                names = [x['name'] for x in e]
+                equal(names.index('pool-degraded'), 4, 'crashes until the breaker opened, of %s:' % names)
+                times = [x['time_usec'] for x in e if x['name'] != 'pool-degraded'][3:]
+                check(all(b - a >= 500000 for a, b in zip(times, times[1:])), 'more than one probe in a cool-down:', times)
                 pathlib.Path(flag).touch()
                 f.events.wait('pool-recovered', pool='w')
                 serves(f, 'w')
@@ -196,7 +202,7 @@ def hangs():
             pid = f.wait_ready('zoo')[0]['pid']
             start = time.monotonic()
             r = ended(j.run('zoo', b'x', 'hang'), 'timeout', '400ms')
-            check(0.35 <= time.monotonic() - start < 5 * SLOW, 'timeout after %.2f s' % (time.monotonic() - start))
+            check(0.35 <= time.monotonic() - start < 10 * SLOW, 'timeout after %.2f s' % (time.monotonic() - start))
             equal(r.attempts, 1)
             gone(pid)
             f.events.wait('job-timeout', pool='zoo')
@@ -222,11 +228,15 @@ def jobs_that_time_out_do_not_open_the_breaker():
 def hangs_with_a_family():
     names = tempfile.mktemp(prefix='ft-pids-')
     try:
-        with menagerie(JobTimeout='400ms') as f:
+        pathlib.Path(names).touch()
+        with menagerie() as f:
             with f.jobs() as j:
-                ended(j.run('zoo', names, 'hang-family'), 'timeout')
+                i = j.submit('zoo', names, 'hang-family')
+                wait_until(lambda: pathlib.Path(names).read_text().endswith('\n'), what='the family')
                 pids = [int(w) for w in pathlib.Path(names).read_text().split()]
                 equal(len(pids), 3)
+                j.cancel(i)
+                ended(j.result(i), 'cancelled')
                 gone(*pids)
                 serves(f)
     finally:
@@ -448,16 +458,20 @@ def text_that_is_not_UTF8():
 @test
 def floods_stderr():
     with menagerie(conf={'StderrRate': 100, 'StderrInterval': '2s'}) as f:
+        start = time.monotonic()
         with f.jobs() as j:
             completed(j.run('zoo', b'x', 'flood:1000'), b'x', )
             before = rss_of(f.pid)
             completed(j.run('zoo', b'x', 'flood:300000', wait=40), b'x')
             check(rss_of(f.pid) - before < 8 * MiB, 'the flood is kept: %d KiB more' % ((rss_of(f.pid) - before) // KiB))
-        lines = f.log().count('of a flood')
-        check(50 <= lines <= 2000 * SLOW, '%d lines of the flood are in the log' % lines)
-        f.events.wait('output-dropped', bound=10, pool='zoo')
-        w = f.worker(f.workers('zoo')[0]['id'])
-        contains(w['stderr'], 'line 299999 of a flood')
+        # all of what it said has been read when its last line is in the tail, and more than some of it has been dropped
+        id = f.workers('zoo')[0]['id']
+        wait_until(lambda: 'line 299999 of a flood' in f.worker(id)['stderr'], what='the last line of the flood')
+        f.events.wait('output-dropped', pool='zoo')
+        f.logged('StderrRate=100')
+        lines, most = f.log().count('of a flood'), 100 * ((time.monotonic() - start) / 2 + 2)
+        check(50 <= lines <= most, '%d lines of the flood are in the log, which may be %d' % (lines, most))
+        w = f.worker(id)
         check(len(w['stderr']) <= 40 * KiB, 'the tail has %d bytes' % len(w['stderr']))
 
 
@@ -532,7 +546,7 @@ def closes_its_descriptors_with_a_job():
                     check(r.outcome in ('failed', 'timeout'))
                 gone(pid)
             pid = f.wait_ready('zoo')[0]['pid']
-            ended(j.run('zoo', b'x', 'half-close', timeout=5000000), 'failed')
+            ended(j.run('zoo', b'x', 'half-close', timeout=int(10e6 * SLOW)), 'failed')
             gone(pid)
             serves(f)
         check(idle_cpu(f.pid) < 0.5, 'flowd is busy over a closed descriptor')
@@ -540,17 +554,20 @@ def closes_its_descriptors_with_a_job():
 
 @test
 def a_result_after_its_cancellation():
-    with menagerie('--slots=2', Slots=2, CancelTimeout='5s') as f:
+    with menagerie('--slots=2', Slots=2, CancelTimeout='20s') as f:
         f.wait_ready('zoo')
+        gate = f.gate()
         with f.jobs() as j:
             a = j.submit('zoo', b'a', 'sleep-late:0')
-            b = j.submit('zoo', b'b', 'sleep:700')
+            b = j.submit('zoo', gate.payload, 'gate')
             j.job_id(a), j.job_id(b)
             wait_until(lambda: f.pool('zoo')['running'] == 2)
             pid = f.pids('zoo')[0]
             j.cancel(a)
             ended(j.result(a), 'cancelled')
-            completed(j.result(b), b'b')
+            f.events.wait('job-fenced', pool='zoo')
+            gate.open()
+            completed(j.result(b), gate.payload)
             equal(f.pids('zoo')[0], pid, 'the worker confirmed its cancellation, and still was replaced:')
             serves(f)
 
@@ -558,13 +575,16 @@ def a_result_after_its_cancellation():
 @test
 def a_fenced_attempts_late_result():
     # it answers after CancelTimeout=, when its job has long been over for everybody else
-    with menagerie('--slots=2', Slots=2, CancelTimeout='100ms', DrainTimeout='5s') as f:
+    with menagerie('--slots=2', Slots=2, CancelTimeout='100ms', DrainTimeout='20s') as f:
         f.wait_ready('zoo')
+        gate = f.gate()
         with f.jobs() as j:
             a = j.submit('zoo', b'a', 'sleep-late:0', timeout=200000)
-            b = j.submit('zoo', b'b', 'sleep:1200')
+            b = j.submit('zoo', gate.payload, 'gate')
             ended(j.result(a), 'timeout')
-            completed(j.result(b), b'b')
+            f.events.wait('job-fenced', pool='zoo')
+            gate.open()
+            equal(completed(j.result(b), gate.payload).attempts, 1)
             j.ping()
             serves(f)
         p = f.pool('zoo')
@@ -575,8 +595,9 @@ def a_fenced_attempts_late_result():
 
 @test
 def four_slots():
-    with menagerie('--slots=4', Slots=4) as f:
+    with menagerie('--slots=4', Slots=4, CancelTimeout='20s') as f:
         f.wait_ready('zoo')
+        gate = f.gate()
         with f.jobs() as j:
             ids = [j.submit('zoo', b'%d' % n, 'sleep:0') for n in range(6)]
             for i in ids:
@@ -596,11 +617,12 @@ def four_slots():
             for i in ids:
                 ended(j.result(i), 'cancelled')
             equal(f.pids('zoo')[0], w[0]['pid'])
-            # concurrency in time
-            start = time.monotonic()
-            for i in [j.submit('zoo', b'x', 'sleep:400') for _ in range(4)]:
-                completed(j.result(i), b'x')
-            check(time.monotonic() - start < 1.2 * SLOW, 'four jobs of 0.4 s took %.2f s' % (time.monotonic() - start))
+            # four that go on until each of them has been seen
+            ids = [j.submit('zoo', gate.payload, 'gate') for _ in range(4)]
+            wait_until(lambda: f.pool('zoo')['running'] == 4, what='four jobs at a time')
+            gate.open()
+            for i in ids:
+                completed(j.result(i), gate.payload)
 
 
 @test
@@ -609,7 +631,8 @@ def a_slot_that_ignores_its_cancellation():
         f.wait_ready('zoo')
         with f.jobs() as j:
             bad = j.submit('zoo', b'bad', 'sleep-deaf:0')
-            good = [j.submit('zoo', b'good', 'sleep:1500') for _ in range(2)]
+            gate = f.gate()
+            good = [j.submit('zoo', gate.payload, 'gate') for _ in range(2)]
             j.job_id(bad), [j.job_id(g) for g in good]
             wait_until(lambda: f.pool('zoo')['running'] == 3)
             pid = f.pids('zoo')[0]
@@ -619,8 +642,9 @@ def a_slot_that_ignores_its_cancellation():
             # new jobs go to another worker; those in hand are finished by the old one
             r = completed(j.run('zoo', b'', 'pid', wait=10))
             check(int(r.payload) != pid, 'a job was given to a worker that does not answer its cancellation')
+            gate.open()
             for g in good:
-                equal(completed(j.result(g), b'good').attempts, 1)
+                equal(completed(j.result(g), gate.payload).attempts, 1)
             gone(pid)
             serves(f)
 
@@ -631,13 +655,16 @@ def a_slot_that_ignores_its_cancellation_until_DrainTimeout():
         f.wait_ready('zoo')
         with f.jobs() as j:
             bad = j.submit('zoo', b'bad', 'sleep-deaf:0')
-            good = j.submit('zoo', b'good', 'sleep:2000')
+            gate = f.gate()
+            good = j.submit('zoo', gate.payload, 'gate')
             j.job_id(bad), j.job_id(good)
             wait_until(lambda: f.pool('zoo')['running'] == 2)
             pid = f.pids('zoo')[0]
             j.cancel(bad)
             ended(j.result(bad), 'cancelled')
-            r = completed(j.result(good), b'good')  # requeued, and not counted as a crash
+            f.events.wait('job-requeued', pool='zoo')
+            gate.open()
+            r = completed(j.result(good), gate.payload)  # requeued, and not counted as a crash
             equal(r.attempts, 2)
             check(not alive(pid))
             equal(len(f.events.find('job-dead')), 0)
@@ -648,26 +675,32 @@ def more_slots_dies_with_all_jobs():
     with menagerie('--slots=4', Slots=4, MaxCrashes=3) as f:
         f.wait_ready('zoo')
         with f.jobs() as j:
-            ids = [j.submit('zoo', b'%d' % n, 'sleep:300') for n in range(3)]
+            gate = f.gate()
+            ids = [j.submit('zoo', gate.payload, 'gate') for _ in range(3)]
             for i in ids:
                 j.job_id(i)
             wait_until(lambda: f.pool('zoo')['running'] == 3)
             k = j.submit('zoo', b'k', 'once')  # kills the worker the first time
-            for n, i in enumerate(ids):
-                r = completed(j.result(i), b'%d' % n)
-                equal(r.attempts, 2)
+            f.events.wait('job-requeued', 4, pool='zoo')
+            gate.open()
+            for i in ids:
+                equal(completed(j.result(i), gate.payload).attempts, 2)
             completed(j.result(k), b'k')
 
 
-# heartbeats
+# heartbeats: a worker may go unheard for three intervals, which is as long as a loaded machine may keep it from running
+
+BEAT = 400 * SLOW
+HEARTBEATS = {'HeartbeatInterval': '%dms' % BEAT}
+
 
 @test
 def misses_its_heartbeats():
-    with menagerie(HeartbeatInterval='200ms', MaxCrashes=2) as f:
+    with menagerie(MaxCrashes=2, **HEARTBEATS) as f:
         f.wait_ready('zoo')
         with f.jobs() as j:
             # busy, but heard: more than several intervals are no matter
-            completed(j.run('zoo', b'beating', 'sleep:1200'), b'beating')
+            completed(j.run('zoo', b'beating', 'sleep:%d' % (5 * BEAT)), b'beating')
             equal(f.pool('zoo')['crashes'], 0)
             pid = f.pids('zoo')[0]
             r = ended(j.run('zoo', b'x', 'hang'), 'failed', 'heartbeat')
@@ -679,14 +712,14 @@ def misses_its_heartbeats():
 
 @test
 def heartbeats_begin_when_it_is_ready():
-    with menagerie('--start=sleep --code=1500', HeartbeatInterval='200ms') as f:
+    with menagerie('--start=sleep --code=%d' % (5 * BEAT), **HEARTBEATS) as f:
         f.wait_ready('zoo')
         equal((f.pool('zoo')['spawned'], f.pool('zoo')['crashes']), (1, 0))
 
 
 @test
 def misses_its_heartbeats_when_idle():
-    with menagerie(HeartbeatInterval='200ms') as f:
+    with menagerie(**HEARTBEATS) as f:
         f.wait_ready('zoo')
         pid = f.pids('zoo')[0]
         os.kill(pid, signal.SIGSTOP)
@@ -697,15 +730,17 @@ def misses_its_heartbeats_when_idle():
 
 @test
 def hung_worker_s_job_is_done_by_another():
-    with menagerie(HeartbeatInterval='200ms', pool_keys={'Min': 2, 'Max': 2}) as f:
+    with menagerie(pool_keys={'Min': 2, 'Max': 2}, **HEARTBEATS) as f:
         f.wait_ready('zoo', 2)
+        gate = f.gate()
         with f.jobs() as j:
-            i = j.submit('zoo', b'x', 'sleep:1000')
+            i = j.submit('zoo', gate.payload, 'gate')
             wait_until(lambda: f.pool('zoo')['running'] == 1)
             pid = [w['pid'] for w in f.workers('zoo') if w['running']][0]
             os.kill(pid, signal.SIGSTOP)
-            r = completed(j.result(i), b'x')
-            equal(r.attempts, 2)
+            f.events.wait('job-requeued', pool='zoo')
+            gate.open()
+            equal(completed(j.result(i), gate.payload).attempts, 2)
             gone(pid)
 
 

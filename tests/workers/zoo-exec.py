@@ -36,6 +36,11 @@ elif verb == 'stubborn':
 elif verb == 'sleep':
     time.sleep(n / 1000)
     out.write(b'slept')
+elif verb == 'gate':  # ends when the file that its input names is there
+    gate = sys.stdin.read()
+    while not os.path.exists(gate):
+        time.sleep(0.01)
+    os.write(1, gate.encode())
 elif verb == 'big':
     for _ in range(n >> 16):
         out.write(b'z' * 65536)

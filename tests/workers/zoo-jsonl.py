@@ -41,7 +41,9 @@ def on_job(j, pending):
     elif isinstance(payload, str) and verb == 'json':
         echo['kind'] = 'json'
     if verb == 'sleep':
-        pending[id] = (time.monotonic() + n / 1000 if n else None, echo)
+        pending[id] = (time.monotonic() + n / 1000 if n else None, echo, None)
+    elif verb == 'gate':  # ends when the file that the payload names is there
+        pending[id] = (None, echo, payload)
     elif verb == 'members':
         say({'job': id, 'result': sorted(j), 'kind': 'json'})
     elif verb == 'whole':
@@ -128,7 +130,8 @@ def main():
 
     pending, buf = {}, b''
     while True:
-        due = [t for t, _ in pending.values() if t is not None]
+        due = [t for t, _, _ in pending.values() if t is not None]
+        due += [time.monotonic() + 0.01 for _, _, gate in pending.values() if gate]
         wait = max(0, min(due) - time.monotonic()) if due else None
         if select.select([0], [], [], wait)[0]:
             data = os.read(0, 1 << 20)
@@ -145,8 +148,8 @@ def main():
                         say({'job': m['cancel'], 'error': {'message': 'cancelled'}})
                 else:
                     on_job(m, pending)
-        for id, (t, echo) in list(pending.items()):
-            if t is not None and t <= time.monotonic():
+        for id, (t, echo, gate) in list(pending.items()):
+            if (t is not None and t <= time.monotonic()) or (gate and os.path.exists(gate)):
                 del pending[id]
                 say(echo)
 

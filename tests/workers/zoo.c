@@ -8,7 +8,7 @@
  *      zoo [--slots=N] [--start=exit|mute|garbage|close|sleep] [--code=N] [--once=FILE] [--deaf] [--silent] [--no-memfd]
  *
  * --once=FILE: --start= happens only while FILE is not there; it is then created. --deaf reads nothing after its HELLO. --silent
- * sends no heartbeats. Jobs that take time (sleep) are timed by poll(), so that several slots need no threads.
+ * sends no heartbeats. Jobs that take time (sleep, gate) are timed by poll(), so that several slots need no threads.
  */
 
 #include <errno.h>
@@ -29,12 +29,14 @@
 #define SLOTS_MAX 256U
 #define META_ROOM 4096U
 #define LATE_USEC 300000ULL /* how long a late result waits after its cancellation */
+#define GATE_USEC 10000ULL  /* how often is looked whether a gate is open */
 
 typedef struct Task {
         bool used;
         bool deaf;          /* ignores its cancellation */
         bool late;          /* answers "completed" some time after its cancellation */
         bool cancelled;
+        bool gate;          /* ends when the file that the payload names is there */
         uint64_t job, due;  /* due: µs, UINT64_MAX never */
         uint32_t attempt;
         uint8_t kind;
@@ -383,6 +385,11 @@ static void task_run(Task *t, const char *method) {
                 t->late = strcmp(verb, "sleep-late") == 0;
                 return;
         }
+        if (!strcmp(verb, "gate")) {
+                t->due = UINT64_MAX;
+                t->gate = true;
+                return;
+        }
         if (!strcmp(verb, "block")) /* sleeps without hearing anything, heartbeats included */
                 usleep((useconds_t) (n * 1000));
         else if (!strcmp(verb, "inline")) {
@@ -501,6 +508,7 @@ static void on_frame(const FrameHeader *h, const uint8_t *body, int fd) {
                         t->payload = malloc(size + 1);
                         if (!t->payload)
                                 die("malloc");
+                        t->payload[size] = 0;
                         if (!(h->flags & FRAME_MEMFD))
                                 memcpy(t->payload, body + h->meta, size);
                         else
@@ -670,10 +678,12 @@ int main(int argc, char **argv) {
                 for (unsigned i = 0; i < SLOTS_MAX; i++) {
                         if (!tasks[i].used)
                                 continue;
-                        if (tasks[i].due <= t) {
+                        if (tasks[i].due <= t || (tasks[i].gate && access((const char *) tasks[i].payload, F_OK) == 0)) {
                                 answer(&tasks[i], FRAME_COMPLETED, tasks[i].payload, tasks[i].size);
                                 task_end(&tasks[i]);
-                        } else if (tasks[i].due < next)
+                        } else if (tasks[i].gate && t + GATE_USEC < next)
+                                next = t + GATE_USEC;
+                        else if (tasks[i].due < next)
                                 next = tasks[i].due;
                 }
 
