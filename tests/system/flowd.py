@@ -40,6 +40,11 @@ read -r n
 for ((i = 0; i < n; i++)); do echo "noise $i, which would fill a journal that nobody empties" >&2; done
 echo "$n"
 """,
+    # exec; gives its input back when somebody opens the gate
+    "patient": """#!/bin/sh
+read -r _ <@GATE@
+cat
+""".replace("@GATE@", GATE),
     # exec; runs for as many seconds as its input says
     "sleeper": """#!/bin/sh
 read -r n
@@ -140,11 +145,22 @@ class Flowd:
         reply = json.loads(self.flowctl("worker", "list", pool, "--json").stdout)
         return {w["id"]: w["pid"] for w in reply["workers"] if w["state"] in ("ready", "busy")}
 
+    def open_gate(self):
+        """Lets go on who waits at the gate; waits itself until somebody is there."""
+        self.m.run(["sh", "-c", f"echo go >{GATE}"])
+
     def status(self):
         return json.loads(self.flowctl("status", "--json").stdout)
 
     def flowctl(self, *arguments, **kwargs):
         return self.m.run(["flowctl", *arguments], **kwargs)
+
+    def wait_said(self, word, *options):
+        """Waits until the unit's journal has the word: journald takes it out of a socket in its own time. Returns the whole text."""
+        def said():
+            text = self.m.run(["journalctl", "-u", "flowd.service", "-o", "cat", *options]).stdout
+            return text if word in text else None
+        return self.m.wait(said, f"the journal says {word!r}")
 
     def wait_event(self, name, since, *matches):
         """Waits until the event is in the journal since `since` (of machine.now()), and returns its entries."""

@@ -153,7 +153,7 @@ class Machine:
                      "--machine", f"flowd-{self.name}-{os.getpid()}", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
                      "--notify-ready=yes", "--private-network", "systemd.unit=flowd-test.target", "systemd.firstboot=off"],
                     stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, env=env, preexec_fn=enter)
-            bound = time.monotonic() + BOOT_TIMEOUT
+            bound = time.monotonic() + BOOT_TIMEOUT * SLOW
             fields = {}
             while "READY" not in fields:
                 try:
@@ -213,6 +213,16 @@ class Machine:
         """Starts a command in the container, with pipes for its output."""
         return subprocess.Popen(self.command(argv, user), stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, env=self.environment(), **kwargs)
+
+    @staticmethod
+    def finish(process, timeout=20):
+        """Waits for the end of a command that start() has started: (exit status, output, errors)."""
+        try:
+            out, err = process.communicate(timeout=timeout * SLOW)
+        except subprocess.TimeoutExpired as e:
+            process.kill()
+            raise Failure(f"{' '.join(process.args)}: still running after {timeout * SLOW} s: {process.communicate()}") from e
+        return process.returncode, out, err
 
     def wait(self, condition, what, timeout=20):
         """Polls until `condition()` is true and returns its value; `what` names it in the failure."""
