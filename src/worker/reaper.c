@@ -24,6 +24,7 @@
 
 #define ENVIRON_MAX (256U * 1024U)
 #define CHILDREN_MAX (4U * 1024U * 1024U)
+#define PASSES_MAX 16U /* over the children in a row, while they keep dying by themselves */
 
 void reaper_run(Reaper *r) {
         bool any = false;
@@ -106,11 +107,13 @@ static bool belongs_to_living(Host *h, pid_t pid, const Worker *dead, bool *ret_
         return false;
 }
 
-unsigned orphans_kill(Host *h, const Worker *dead) {
+/* One pass over our children; returns how many were killed, which is not yet gone, and whether a zombie was found. */
+static unsigned kill_once(Host *h, const Worker *dead, bool *ret_zombie) {
         _cleanup_free_ char *text = NULL;
         char path[64];
         unsigned n = 0;
 
+        *ret_zombie = false;
         snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int) getpid());
         int r = file_read(AT_FDCWD, path, CHILDREN_MAX, &text, NULL);
         if (r < 0)
@@ -125,8 +128,10 @@ unsigned orphans_kill(Host *h, const Worker *dead) {
                 if (map_find(&h->by_pid, v) || belongs_to_living(h, pid, dead, &of_dead))
                         continue;
                 siginfo_t si = {};
-                if (waitid(P_PID, (id_t) pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid == pid)
-                        continue; /* was a zombie */
+                if (waitid(P_PID, (id_t) pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid == pid) {
+                        *ret_zombie = true;
+                        continue;
+                }
                 if (kill(pid, SIGKILL) == 0) { /* our child, not reaped: the number is its own */
                         EventFields f = { .pid = pid, .worker = dead ? dead->name : NULL, .pool = dead ? dead->pool_name : NULL };
 
@@ -138,4 +143,17 @@ unsigned orphans_kill(Host *h, const Worker *dead) {
                 }
         }
         return n;
+}
+
+unsigned orphans_kill(Host *h, const Worker *dead) {
+        for (unsigned i = 0; i < PASSES_MAX; i++) {
+                bool zombie;
+                unsigned n = kill_once(h, dead, &zombie);
+
+                /* what a zombie leaves became ours when it died, which may have been after the list was read: only a list without one is
+                 * a proof */
+                if (n > 0 || !zombie)
+                        return n;
+        }
+        return 1;
 }
