@@ -395,12 +395,16 @@ def a_deaf_worker_with_large_payloads():
                pools={'deaf': pool('deaf', Min=2, Max=2), 'good': pool('good', Max=1), 'sleeper': pool('sleeper', 'cold', Max=2)}) as f:
         f.wait_ready('deaf', 2)
         with Traffic(f, 'good', worst=0.7), f.jobs(timeout=30) as j:
-            ids = [j.submit(p, bytes(40 * MiB), 'echo', timeout=int(4e6 * SLOW)) for p in ('deaf', 'sleeper', 'deaf', 'sleeper')]
+            ids = [j.submit(p, bytes(40 * MiB), 'echo') for p in ('deaf', 'sleeper', 'deaf', 'sleeper')]
             [j.job_id(i) for i in ids]
             wait_until(lambda: f.pool('deaf')['running'] == 2)
             check(idle_cpu(f.pid, 0.4) < 0.5, 'flowd is busy over a worker that does not read')
             for i in ids:
-                ended(j.result(i), 'timeout')
+                j.cancel(i)
+            for i in ids:
+                ended(j.result(i), 'cancelled')
+            for p in ('deaf', 'sleeper'):
+                ended(j.run(p, bytes(40 * MiB), 'echo', timeout=500000), 'timeout')
 
 
 @test
