@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The tests: each a function of a Flowd in a booted container, where nothing of flowd runs and /etc/flowd is empty."""
 
-from machine import Failure
+from guest import Failure
 
 CASES = []
 
@@ -135,7 +135,7 @@ def workers_are_confined(f):
         groups.add(p.cgroup)
     groups.add(found[f.main_pid()].cgroup)
     check(len(groups) == 3, f"two workers and flowd share control groups: {groups}")
-    # Memory limits are not tested: where the controllers belong to the first version's hierarchy, a container has none.
+    # Limits are tested in tests/vm: where the controllers belong to the first version's hierarchy, a container has none.
     # A group goes with its worker.
     f.pool("echo", Tier="hot", Min=1, Max=1)
     f.m.run(["systemctl", "reload", "flowd.service"])

@@ -4,7 +4,7 @@
 import json
 import re
 
-from machine import Failure
+from guest import Failure
 
 GATE = "/run/flowd-test/gate"
 

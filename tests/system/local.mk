@@ -11,7 +11,9 @@ EXTRA_DIST += \
 	%D%/README.md \
 	%D%/cases.py \
 	%D%/flowd.py \
+	%D%/guest.py \
 	%D%/machine.py \
+	%D%/processes.py \
 	%D%/roots.py \
 	%D%/runner.py \
 	%D%/stage.py

@@ -10,8 +10,6 @@ Every wait has a bound and ends when what is awaited happens.
 
 import contextlib
 import ctypes
-import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -21,25 +19,10 @@ import subprocess
 import tempfile
 import time
 
+from guest import COMMAND_TIMEOUT, JOURNAL, POLL_INTERVAL, TARGET, Failure, Guest, Unavailable, check_status
+from processes import read_processes
+
 BOOT_TIMEOUT = 60       # seconds, until the container's init says that it is up
-COMMAND_TIMEOUT = 60    # for one command in the container
-SLOW = float(os.environ.get("FLOWTEST_SLOW") or 1)  # a factor for all bounds
-POLL_INTERVAL = 0.02    # where the kernel and systemd have no event to wait for
-
-TARGET = """[Unit]
-Description=What the system tests need
-Requires=basic.target dbus.socket
-After=basic.target dbus.socket
-AllowIsolate=yes
-"""
-
-
-class Unavailable(Exception):
-    """The tests cannot run here, and the text says why."""
-
-
-class Failure(AssertionError):
-    """A test's expectation was not met."""
 
 
 def find_cgroup2():
@@ -62,18 +45,7 @@ def check_possible():
         raise Unavailable(f"{find_cgroup2()} is not writable")
 
 
-@dataclasses.dataclass(frozen=True)
-class Process:
-    pid: int
-    uid: int
-    state: str          # R, S, T, Z ...
-    cgroup: str         # below the container's root
-    args: str
-    started: int        # in clock ticks: with the pid it tells one process from all others
-    status: dict        # /proc/PID/status
-
-
-class Machine:
+class Machine(Guest):
     """A container: `with Machine("host", "/") as m: m.run(["systemctl", "status"])`."""
 
     def __init__(self, name, lower):
@@ -98,8 +70,7 @@ class Machine:
             if not (self.root / "usr/lib/systemd/systemd").exists() and not (self.root / "lib/systemd/systemd").exists():
                 raise Unavailable(f"there is no systemd in {self.lower}")
             self.write("/etc/systemd/system/flowd-test.target", TARGET)
-            # One journal, in memory, that drops nothing: what is missing in it was not sent.
-            self.write("/etc/systemd/journald.conf.d/flowd-test.conf", "[Journal]\nStorage=volatile\nRateLimitBurst=0\n")
+            self.write("/etc/systemd/journald.conf.d/flowd-test.conf", JOURNAL)
             self.write("/etc/hostname", "flowd-test\n")
             stack.pop_all()
         return self
@@ -191,88 +162,25 @@ class Machine:
             prefix += ["runuser", "--user", user, "--"]
         return prefix + [str(a) for a in argv]
 
-    @staticmethod
-    def environment():
-        return {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin", "HOME": "/root", "LANG": "C.UTF-8",
-                "PAGER": "cat", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
-
     def run(self, argv, check=True, user=None, stdin=None, timeout=COMMAND_TIMEOUT, env=None):
         """Runs a command in the container and returns it with its output as text. Fails where it exits with another status
         than 0 (unless check=False) or runs longer than `timeout` seconds."""
-        timeout *= SLOW
+        timeout *= self.slow
         try:
             done = subprocess.run(self.command(argv, user), capture_output=True, text=True, errors="replace", check=False,
                                   timeout=timeout, env={**self.environment(), **(env or {})}, input=stdin or "")
         except subprocess.TimeoutExpired as e:
             raise Failure(f"{' '.join(map(str, argv))}: still running after {timeout} s") from e
-        if check and done.returncode != 0:
-            raise Failure(f"{' '.join(map(str, argv))}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
-        return done
+        return check_status(argv, done) if check else done
 
     def start(self, argv, user=None, **kwargs):
         """Starts a command in the container, with pipes for its output."""
         return subprocess.Popen(self.command(argv, user), stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, env=self.environment(), **kwargs)
 
-    @staticmethod
-    def finish(process, timeout=20):
-        """Waits for the end of a command that start() has started: (exit status, output, errors)."""
-        try:
-            out, err = process.communicate(timeout=timeout * SLOW)
-        except subprocess.TimeoutExpired as e:
-            process.kill()
-            raise Failure(f"{' '.join(process.args)}: still running after {timeout * SLOW} s: {process.communicate()}") from e
-        return process.returncode, out, err
-
-    def wait(self, condition, what, timeout=20):
-        """Polls until `condition()` is true and returns its value; `what` names it in the failure."""
-        timeout *= SLOW
-        bound = time.monotonic() + timeout
-        while True:
-            value = condition()
-            if value:
-                return value
-            if time.monotonic() > bound:
-                raise Failure(f"not within {timeout} s: {what}")
-            time.sleep(POLL_INTERVAL)
-
-    def show(self, unit, *properties):
-        """A dictionary of a unit's properties, as systemctl show has them."""
-        text = self.run(["systemctl", "show", unit, *(f"--property={p}" for p in properties)]).stdout
-        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-
-    def journal(self, *arguments):
-        """Journal entries as dictionaries, oldest first."""
-        text = self.run(["journalctl", "--output=json", "--no-pager", "--quiet", *arguments]).stdout
-        return [json.loads(line) for line in text.splitlines()]
-
-    @staticmethod
-    def now():
-        """The journalctl option that shows what is logged from now on. (Not --after-cursor=: before systemd 254 it skips an
-        entry when the one at the cursor does not match.)"""
-        return f"--since=@{time.time():.6f}"
-
     def processes(self):
         """{pid: Process} of the container, by its own pids; kernel threads are not among them."""
-        result = {}
-        for folder in self.path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            with contextlib.suppress(OSError):
-                status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
-                group = (folder / "cgroup").read_text().rsplit("0::", 1)[1].strip()
-                args = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                started = (folder / "stat").read_text().rsplit(")", 1)[1].split()[19]
-                result[int(folder.name)] = Process(int(folder.name), int(status["Uid"].split()[0]), status["State"].split()[0],
-                                                   group.split("/payload", 1)[-1], args, int(started), status)
-        return result
-
-    def unit_processes(self, unit):
-        """Those of processes() that are in the control group of a unit or below, zombies left out."""
-        return {pid: p for pid, p in self.processes().items() if f"/{unit}" in p.cgroup and p.state != "Z"}
-
-    def kill(self, sig, pid):
-        self.run(["sh", "-c", f"kill -{sig} {pid}"])
+        return read_processes(self.path("/proc"))
 
     def destroy(self):
         if self.nspawn is not None and self.nspawn.poll() is None:

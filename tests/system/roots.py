@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import tempfile
 
-from machine import Unavailable
+from guest import Unavailable
 
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libpam-systemd",
-            "libeconf0", "libjson-c5", "libsmartcols1", "libsystemd0", "libzstd1")
+            "libeconf0", "libjson-c5", "libsmartcols1", "libsqlite3-0", "libsystemd0", "libzstd1", "zlib1g")
 MIRROR = "http://deb.debian.org/debian"
 BOOTSTRAP_TIMEOUT = 600
 STAMP = "etc/flowd-test-root"   # says which packages a cached tree was made with
@@ -46,18 +46,31 @@ def host():
     return pathlib.Path("/")
 
 
-def debian(suite):
-    """A Debian tree of `suite`, from the cache or made now (a minute, and the network)."""
+def own_suite():
+    """The suite of this machine's own Debian, whose libraries the build is linked with."""
+    try:
+        text = pathlib.Path("/etc/os-release").read_text()
+    except OSError as e:
+        raise Unavailable(f"cannot tell what this machine runs: {e}") from e
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    if fields.get("ID", "").strip('"') != "debian" or "VERSION_CODENAME" not in fields:
+        raise Unavailable("this machine is no Debian, so what is built here may not run in one")
+    return fields["VERSION_CODENAME"].strip('"')
+
+
+def debian(suite, name=None, packages=PACKAGES):
+    """A Debian tree of `suite`, from the cache or made now (a minute, and the network). A tree with other packages than PACKAGES
+    has another name than its suite."""
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / f".{suite}.lock", "w", encoding="ascii")
+        lock = open(folder / f".{name or suite}.lock", "w", encoding="ascii")
     except OSError as e:
         raise Unavailable(f"cannot write to the cache: {e} (FLOWD_TEST_CACHE=DIR names another)") from e
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        tree = folder / suite
-        stamp = " ".join(PACKAGES) + "\n"
+        tree = folder / (name or suite)
+        stamp = " ".join(packages) + "\n"
         with contextlib.suppress(OSError):
             if (tree / STAMP).read_text() == stamp:
                 return tree
@@ -66,7 +79,7 @@ def debian(suite):
         making = pathlib.Path(tempfile.mkdtemp(prefix=f".{suite}-", dir=folder))
         making.chmod(0o755)
         try:
-            _bootstrap(suite, making)
+            _bootstrap(suite, making, packages)
             (making / STAMP).write_text(stamp)
             shutil.rmtree(tree, ignore_errors=True)
             making.rename(tree)
@@ -75,8 +88,8 @@ def debian(suite):
     return tree
 
 
-def _bootstrap(suite, tree):
-    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(tree), mirror()]
+def _bootstrap(suite, tree, packages):
+    argv = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, str(tree), mirror()]
     print(f"# making a tree of Debian {suite}: {' '.join(argv)}", flush=True)
     try:
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=BOOTSTRAP_TIMEOUT)

@@ -12,7 +12,8 @@ import traceback
 
 from cases import CASES
 from flowd import Flowd, parse_ids
-from machine import Failure, Machine, Unavailable, check_possible
+from guest import Failure, Unavailable
+from machine import Machine, check_possible
 from stage import build_dir, check_build, copy_into, find, staged
 
 SKIPPED = 77
@@ -50,6 +51,15 @@ def run_case(number, function, f):
     return True
 
 
+def run_cases(cases, words, f, start):
+    """Runs those whose name contains one of `words` (all where there are none). Returns 0, or 1 where one has failed."""
+    wanted = [c for c in cases if not words or any(word in c.__name__ for word in words)]
+    print(f"1..{len(wanted)}", flush=True)
+    failed = [c.__name__ for number, c in enumerate(wanted, 1) if not run_case(number, c, f)]
+    print(f"# {len(wanted) - len(failed)} of {len(wanted)} passed in {time.monotonic() - start:.1f} s")
+    return 1 if failed else 0
+
+
 def run_all(name, root, arguments):
     build = build_dir()
     check_build(build)
@@ -70,13 +80,10 @@ def run_all(name, root, arguments):
         m.run(["ldconfig"])
         version = m.run(["systemctl", "--version"]).stdout.splitlines()[0]
         print(f"# {version}, up after {time.monotonic() - start:.1f} s", flush=True)
-        wanted = [c for c in CASES if not arguments.case or any(word in c.__name__ for word in arguments.case)]
-        print(f"1..{len(wanted)}")
-        failed = [c.__name__ for number, c in enumerate(wanted, 1) if not run_case(number, c, f)]
+        status = run_cases(CASES, arguments.case, f, start)
         if arguments.shell:
             subprocess.run(m.command(["bash", "-i"]), env=m.environment(), check=False)
-    print(f"# {len(wanted) - len(failed)} of {len(wanted)} passed in {time.monotonic() - start:.1f} s")
-    return 1 if failed else 0
+    return status
 
 
 def main(name, root):

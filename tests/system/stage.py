@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 
-from machine import Unavailable
+from guest import Unavailable
 
 INSTALL_TIMEOUT = 300
 PREFIXES = ("/usr", "/usr/local")
