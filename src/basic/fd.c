@@ -328,6 +328,14 @@ int file_write_atomic(const char *path, const void *data, size_t size, mode_t mo
         return r;
 }
 
+int dir_sync(const char *path) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0 || fsync(fd) < 0)
+                return -errno;
+        return 0;
+}
+
 int dir_make(const char *path, mode_t mode) {
         _cleanup_free_ char *p = strdup(path);
 

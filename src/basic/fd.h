@@ -53,6 +53,8 @@ int file_read(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_
 int file_write(int dir_fd, const char *path, const char *text);
 /* Replaces a file atomically: written beside it, synced, renamed. */
 int file_write_atomic(const char *path, const void *data, size_t size, mode_t mode);
+/* Syncs a folder, so that what was made, renamed or removed in it is so after a power cut. */
+int dir_sync(const char *path);
 /* mkdir -p; existing folders are left as they are. */
 int dir_make(const char *path, mode_t mode);
 /* Number of open descriptors of this process, or -errno. */

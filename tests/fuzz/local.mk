@@ -3,18 +3,21 @@
 # A new one: its name in fuzzers, its _SOURCES and _LDADD lines, and inputs under corpus/NAME/.
 
 fuzzers = \
+	%D%/fuzz-codec \
 	%D%/fuzz-config \
 	%D%/fuzz-frame \
 	%D%/fuzz-json-scan \
 	%D%/fuzz-jsonl \
 	%D%/fuzz-varlink
 
+%C%_fuzz_codec_SOURCES = %D%/fuzz-codec.c %D%/fuzz.h
 %C%_fuzz_config_SOURCES = %D%/fuzz-config.c %D%/fuzz.h
 %C%_fuzz_frame_SOURCES = %D%/fuzz-frame.c %D%/fuzz.h
 %C%_fuzz_json_scan_SOURCES = %D%/fuzz-json-scan.c %D%/fuzz.h
 %C%_fuzz_jsonl_SOURCES = %D%/fuzz-jsonl.c %D%/fuzz.h
 %C%_fuzz_varlink_SOURCES = %D%/fuzz-varlink.c %D%/fuzz.h
 
+%C%_fuzz_codec_LDADD = $(FUZZ_MAIN) $(STORE_LIBS)
 %C%_fuzz_config_LDADD = $(FUZZ_MAIN) $(CORE_LIBS)
 %C%_fuzz_frame_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_json_scan_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)

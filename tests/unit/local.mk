@@ -54,7 +54,37 @@ test_varlink_SOURCES = %D%/test-varlink.c
 test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_varlink_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-cgroup
+test_cgroup_SOURCES = %D%/test-cgroup.c
+test_cgroup_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_cgroup_LDADD = $(UNIT_LIBS)
+
 unit_tests += test-frame-stream
 test_frame_stream_SOURCES = %D%/test-frame-stream.c
 test_frame_stream_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_frame_stream_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-store
+test_store_SOURCES = %D%/test-store.c %D%/store-kit.h
+test_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-store-trouble
+test_store_trouble_SOURCES = %D%/test-store-trouble.c %D%/store-kit.h
+test_store_trouble_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_trouble_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-codec
+test_codec_SOURCES = %D%/test-codec.c
+test_codec_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_codec_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-store-fault
+test_store_fault_SOURCES = %D%/test-store-fault.c %D%/store-kit.h
+test_store_fault_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_fault_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-store-schema
+test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
+test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_schema_LDADD = $(STORE_LIBS) $(CHECK_LIBS)

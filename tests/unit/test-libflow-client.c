@@ -140,6 +140,96 @@ START_TEST(client_progress_cancel_detach_wait) {
 }
 END_TEST
 
+/* The numbers of a request as they are on the wire; -1 where the item is absent. */
+typedef struct Wire {
+        int durable;
+        int64_t retries, retry_delay, not_before, offset, length;
+} Wire;
+
+static Wire wire_of(const FlowFrame *f) {
+        uint64_t delay, before, offset, length;
+        uint8_t durable;
+        uint32_t retries;
+        FrameMeta m;
+
+        ck_assert_int_eq(frame_meta_decode(f->meta, f->h.meta, &m), 0);
+        return (Wire) {
+                .durable = frame_meta_u8(&m, FRAME_META_DURABLE, &durable) ? durable : -1,
+                .retries = frame_meta_u32(&m, FRAME_META_RETRIES, &retries) ? (int64_t) retries : -1,
+                .retry_delay = frame_meta_u64(&m, FRAME_META_RETRY_DELAY, &delay) ? (int64_t) delay : -1,
+                .not_before = frame_meta_u64(&m, FRAME_META_NOT_BEFORE, &before) ? (int64_t) before : -1,
+                .offset = frame_meta_u64(&m, FRAME_META_OFFSET, &offset) ? (int64_t) offset : -1,
+                .length = frame_meta_u64(&m, FRAME_META_LENGTH, &length) ? (int64_t) length : -1,
+        };
+}
+
+static void assert_wire(Peer *p, FrameType type, Wire want) {
+        FlowFrame f = peer_expect(p, type);
+        Wire is = wire_of(&f);
+
+        ck_assert_int_eq(is.durable, want.durable);
+        ck_assert_int_eq(is.retries, want.retries);
+        ck_assert_int_eq(is.retry_delay, want.retry_delay);
+        ck_assert_int_eq(is.not_before, want.not_before);
+        ck_assert_int_eq(is.offset, want.offset);
+        ck_assert_int_eq(is.length, want.length);
+}
+
+START_TEST(client_durable_jobs) {
+        Peer p;
+        FlowClient *c = client_on(peer_init(&p, true));
+        const FlowEvent *e;
+        uint64_t a, whole, part;
+        FrameHeader h = { .type = FRAME_ACCEPTED };
+        uint8_t buf[128];
+        FrameWriter w;
+
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .key = "k", .durable = 2, .retries = 7, .retry_delay_usec = 11,
+                                                                .not_before_usec = 13, .detached = true }, &a), 0);
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .durable = 3, .retries = -1 }, NULL), 0);
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) {}, NULL), 0);
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .durable = 4 }, NULL), -EINVAL);
+        ck_assert_int_eq(flow_client_wait_job(c, "thefirst", NULL, &whole), 0);
+        ck_assert_int_eq(flow_client_wait_part(c, "thefirst", 100, 20, NULL, &part), 0);
+        ck_assert_int_eq(flow_client_process(c), 0);
+
+        (void) peer_expect(&p, FRAME_HELLO);
+        assert_wire(&p, FRAME_JOB, (Wire) { 2, 7, 11, 13, -1, -1 });
+        assert_wire(&p, FRAME_JOB, (Wire) { 3, 0, -1, -1, -1, -1 });
+        assert_wire(&p, FRAME_JOB, (Wire) { -1, -1, -1, -1, -1, -1 });
+        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, -1, -1 });
+        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, 100, 20 });
+
+        h.job = a;
+        frame_writer_begin(&w, buf, sizeof(buf));
+        frame_put_text(&w, FRAME_META_JOB_ID, "thefirst");
+        frame_put_u8(&w, FRAME_META_DUPLICATE, 1);
+        ck_assert_int_eq(libflow_stream_put(&p.s, &w, &h, NULL, 0, NULL), 0);
+        peer_result(&p, whole, FRAME_COMPLETED, NULL, "all of it", 9);
+        h = (FrameHeader) { .type = FRAME_RESULT, .job = part };
+        frame_writer_begin(&w, buf, sizeof(buf));
+        frame_put_u8(&w, FRAME_META_STATUS, FRAME_COMPLETED);
+        frame_put_u64(&w, FRAME_META_SIZE_ALL, 120);
+        ck_assert_int_eq(libflow_stream_put(&p.s, &w, &h, "the end", 7, NULL), 0);
+        peer_flush(&p);
+
+        ck_assert_int_eq(flow_client_next(c, 1000000, &e), 1);
+        ck_assert_int_eq(e->type, FLOW_EVENT_ACCEPTED);
+        ck_assert(e->duplicate);
+        ck_assert_str_eq(e->job_id, "thefirst");
+        ck_assert_int_eq(flow_client_next(c, 1000000, &e), 1);
+        ck_assert_uint_eq(e->id, whole);
+        ck_assert_uint_eq(e->result.size, 9);
+        ck_assert_uint_eq(e->result.size_all, 9);
+        ck_assert_int_eq(flow_client_next(c, 1000000, &e), 1);
+        ck_assert_uint_eq(e->id, part);
+        ck_assert_uint_eq(e->result.size, 7);
+        ck_assert_uint_eq(e->result.size_all, 120);
+        flow_client_close(c);
+        libflow_stream_done(&p.s);
+}
+END_TEST
+
 /* A flowd that answers each job with its payload, and each WAIT with a refusal; in a thread, until the connection closes. */
 static void *fake_flowd(void *userdata) {
         Peer *p = userdata;
@@ -448,6 +538,7 @@ int main(void) {
         tcase_set_timeout(c, 60);
         tcase_add_test(c, client_pipelined);
         tcase_add_test(c, client_progress_cancel_detach_wait);
+        tcase_add_test(c, client_durable_jobs);
         tcase_add_loop_test(c, client_simple_forms, 0, 2);
         tcase_add_test(c, client_no_deadlock);
         tcase_add_loop_test(c, client_payload_from_fd, 0, 2);
