@@ -8,16 +8,22 @@ libbench_a_SOURCES = %D%/bench.c %D%/bench.h
 
 bench_programs = \
 	%D%/bench-broker \
+	%D%/bench-codec \
 	%D%/bench-flow \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
-	%D%/bench-spawn
+	%D%/bench-spawn \
+	%D%/bench-store
 
 bench_ldadd = libbench.a libbasic.la
 
 %C%_bench_broker_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_broker_SOURCES = %D%/broker.c
 %C%_bench_broker_LDADD = libbench.a libproto.la libbasic.la -lm
+
+%C%_bench_codec_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_codec_SOURCES = %D%/codec-bench.c
+%C%_bench_codec_LDADD = libbench.a $(STORE_LIBS)
 
 %C%_bench_flow_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_flow_SOURCES = %D%/flow-bench.c
@@ -34,6 +40,10 @@ bench_ldadd = libbench.a libbasic.la
 %C%_bench_spawn_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_spawn_SOURCES = %D%/spawn.c
 %C%_bench_spawn_LDADD = $(bench_ldadd)
+
+%C%_bench_store_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_store_SOURCES = %D%/store-bench.c
+%C%_bench_store_LDADD = libbench.a $(STORE_LIBS)
 
 %C%_bench_gearman_CPPFLAGS = $(libbench_a_CPPFLAGS) $(GEARMAN_CFLAGS)
 %C%_bench_gearman_SOURCES = %D%/gearman.c
@@ -52,17 +62,22 @@ endif
 
 EXTRA_PROGRAMS += \
 	%D%/bench-broker \
+	%D%/bench-codec \
 	%D%/bench-flow \
 	%D%/bench-gearman \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
 	%D%/bench-redis \
-	%D%/bench-spawn
+	%D%/bench-spawn \
+	%D%/bench-store
 
 CLEANFILES += libbench.a $(EXTRA_PROGRAMS)
-EXTRA_DIST += %D%/run %D%/jsonl-echo.py
+EXTRA_DIST += %D%/documents %D%/run %D%/jsonl-echo.py
 
-.PHONY: bench bench-programs
+.PHONY: bench bench-documents bench-programs
 bench-programs: $(bench_programs)
 bench: all bench-programs
 	$(PYTHON3) $(top_srcdir)/%D%/run --build=$(abs_top_builddir) $(BENCH_FLAGS)
+# What the benchmark of compression needs: documents, from the network and the journal; without them that part is left out.
+bench-documents:
+	$(PYTHON3) $(top_srcdir)/%D%/documents --build=$(abs_top_builddir)

@@ -6,4 +6,5 @@ dist_doc_DATA = \
 	README.md \
 	SECURITY.md \
 	%D%/ARCHITECTURE.md \
-	%D%/benchmarks.md
+	%D%/benchmarks.md \
+	%D%/store.md

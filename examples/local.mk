@@ -16,7 +16,9 @@ nobase_dist_samples_DATA = \
 	%D%/config/workers/sort-javascript.worker \
 	%D%/config/workers/upper.worker \
 	%D%/config/workers/words-python.worker \
-	%D%/config/workers/words-sh.worker
+	%D%/config/workers/words-sh.worker \
+	%D%/systemd/flow-nightly.service \
+	%D%/systemd/flow-nightly.timer
 nobase_dist_samples_SCRIPTS = \
 	%D%/javascript/worker.js \
 	%D%/python/worker.py \

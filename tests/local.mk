@@ -58,5 +58,5 @@ soak: all
 
 clean-local: clean-subbuilds
 clean-subbuilds:
-	rm -rf build-sanitizers build-fuzz fuzz-found valgrind.log
+	rm -rf build-sanitizers build-faults build-fuzz fuzz-found valgrind.log
 .PHONY: check-summary check-valgrind check-sanitizers check-sanitizers-summary soak clean-subbuilds

@@ -60,6 +60,11 @@ uint64_t random_u64(void);
 /* `usec` varied by up to ±percent. */
 uint64_t usec_jitter(uint64_t usec, unsigned percent);
 
+/* What follows a noun that is counted. */
+static inline const char *plural(uint64_t n) {
+        return n == 1 ? "" : "s";
+}
+
 /* base64, as RFC 4648 writes it with padding. */
 char *base64_encode(const void *data, size_t size); /* owned by the caller; NULL when out of memory */
 int base64_decode(const char *s, size_t length, void **ret, size_t *ret_size); /* -EBADMSG, -ENOMEM */

@@ -24,9 +24,7 @@ static bool socket_exists(const char *runtime) {
 static int runtime_user(char **ret) {
         const char *env = getenv("XDG_RUNTIME_DIR");
 
-        if (!env || !*env)
-                return -ENXIO;
-        *ret = str_printf("%s/flowd", env);
+        *ret = env && *env == '/' ? str_printf("%s/flowd", env) : str_printf("/run/user/%u/flowd", (unsigned) getuid()); /* as flowd --user */
         return *ret ? 0 : -ENOMEM;
 }
 
@@ -54,6 +52,12 @@ int runtime_find(const char *dir, InstanceKind kind, char **ret) {
                 path[n - 1] = 0;
         *ret = TAKE_PTR(path);
         return 0;
+}
+
+bool runtime_is_user(const char *runtime) {
+        _cleanup_free_ char *path = NULL;
+
+        return runtime_find(NULL, INSTANCE_USER, &path) == 0 && streq(runtime, path);
 }
 
 char *runtime_path(const char *runtime, const char *socket) {

@@ -96,11 +96,23 @@ void control_invalid(ControlClient *c, const char *parameter) {
         control_error(c, VARLINK_ERROR_INVALID_PARAMETER, o);
 }
 
+void control_others_job(ControlClient *c) {
+        json_object *o = json_object_new_object();
+
+        json_object_object_add(o, "level", json_object_new_string("operate"));
+        json_object_object_add(o, "group", json_object_new_string(auth_group(&c->server->auth, LEVEL_OPERATE)));
+        control_fail(c, "NotPermitted", o, "the job is another user's");
+}
+
 /* --- what a call waits for --- */
 
 void control_pending_done(ControlClient *c) {
         list_remove(&c->watch.link);
         c->job = job_unref(c->job);
+        if (c->call) { /* it goes on without us */
+                c->call->client = NULL;
+                c->call = NULL;
+        }
         timer_disarm(&c->server->host->timers, &c->timer);
         free(c->pool_filter);
         c->pool_filter = NULL;
@@ -138,8 +150,7 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
         return o;
 }
 
-static void on_job_end(JobWatch *w, Job *j) {
-        ControlClient *c = CONTAINER_OF(w, ControlClient, watch);
+void control_job_answer(ControlClient *c, Job *j) {
         bool too_large;
         json_object *o = control_job_result(j, &too_large, c->server->limits.json_max);
 
@@ -152,6 +163,46 @@ static void on_job_end(JobWatch *w, Job *j) {
                 return;
         }
         control_reply(c, o, false);
+}
+
+static void on_job_end(JobWatch *w, Job *j) {
+        control_job_answer(CONTAINER_OF(w, ControlClient, watch), j);
+}
+
+void control_submitted(ControlClient *c, uint64_t job, bool duplicate) {
+        json_object *o = json_object_new_object();
+        char id[JOB_ID_TEXT_MAX];
+
+        json_object_object_add(o, "job", json_object_new_string(job_id_format(job, id)));
+        json_object_object_add(o, "duplicate", json_object_new_boolean(duplicate));
+        control_reply(c, o, false);
+}
+
+static void on_job_accepted(JobWatch *w, Job *j) {
+        ControlClient *c = CONTAINER_OF(w, ControlClient, watch);
+
+        if (c->pending == PENDING_SUBMIT)
+                control_submitted(c, j->id, false);
+}
+
+static void on_job_refused(JobWatch *w, Job *j, const JobRefusal *r) {
+        ControlClient *c = CONTAINER_OF(w, ControlClient, watch);
+        bool submit = c->pending == PENDING_SUBMIT;
+
+        (void) j;
+        if (r->duplicate_of == 0) {
+                json_object *o = json_object_new_object();
+
+                if (streq(r->code, "StoreUnavailable"))
+                        json_object_object_add(o, "health", json_object_new_string(store_health_to_string(store_health(c->server->jobs->store))));
+                control_fail(c, streq(r->code, "Stopping") ? "PoolUnavailable" : r->code, o, "%s", r->text);
+        } else if (submit)
+                control_submitted(c, r->duplicate_of, true);
+        else {
+                c->job = job_unref(c->job);
+                c->pending = PENDING_NONE;
+                control_wait_start(c, r->duplicate_of);
+        }
 }
 
 static void on_job_progress(JobWatch *w, Job *j, uint32_t millionths, const char *text, size_t size) {
@@ -171,7 +222,7 @@ static void on_job_progress(JobWatch *w, Job *j, uint32_t millionths, const char
 void control_job_start(ControlClient *c, Job *j, Pending pending) {
         c->job = job_ref(j);
         c->pending = pending;
-        c->watch = (JobWatch) { .progress = on_job_progress, .end = on_job_end };
+        c->watch = (JobWatch) { .accepted = on_job_accepted, .refused = on_job_refused, .progress = on_job_progress, .end = on_job_end };
         list_append(&j->watches, &c->watch.link);
 }
 
@@ -262,6 +313,7 @@ void server_reexeced(Server *s, const char *failed) {
         LIST_FOREACH(l, &s->control_clients) {
                 ControlClient *c = list_entry(l, ControlClient, link);
 
+                flush_later(c); /* calls may have been held up */
                 if (c->pending != PENDING_REEXEC)
                         continue;
                 if (failed)
@@ -353,11 +405,16 @@ static void handle_call(ControlClient *c, VarlinkCall *call) {
         control_error(c, VARLINK_ERROR_METHOD_NOT_FOUND, o);
 }
 
+/* While a re-exec waits for what is under way, nothing new is begun: it would never find an end. The calls are left to the next image. */
+static bool may_call(const ControlClient *c) {
+        return c->pending == PENDING_NONE && !c->closing && !c->server->host->hold;
+}
+
 /* Handles the whole messages in the buffer, until one has to wait. */
 static void handle_buffer(ControlClient *c) {
         size_t start = 0;
 
-        while (c->pending == PENDING_NONE && !c->closing && c->out.bytes <= ANSWERS_MAX) {
+        while (may_call(c) && c->out.bytes <= ANSWERS_MAX) {
                 char *end = memchr(c->buffer + c->scanned, 0, c->used - c->scanned);
                 _cleanup_varlink_call_ VarlinkCall call = {};
 
@@ -433,7 +490,7 @@ static void on_flush(Defer *d) {
         Host *h = c->server->host;
         int r;
 
-        if (c->pending == PENDING_NONE && c->used > 0 && !c->closing)
+        if (may_call(c) && c->used > 0)
                 handle_buffer(c);
         r = outq_flush(&c->out, c->io.fd, true);
         if (r < 0 || (c->closing && r == 0)) {
@@ -445,11 +502,11 @@ static void on_flush(Defer *d) {
                 client_free(c);
                 return;
         }
-        if (r == 0 && c->pending == PENDING_NONE && c->used > c->scanned && !c->closing)
+        if (r == 0 && may_call(c) && c->used > c->scanned)
                 timer_arm(&h->timers, &c->timer, now_usec()); /* calls are left in the buffer: after everybody else's turn */
         /* while a call waits, only the end of the connection is of interest, and no more than a buffer of what follows is taken */
         bool listen = !c->closing && c->out.bytes <= c->server->limits.json_max &&
-                      ((c->pending == PENDING_NONE && c->out.bytes <= ANSWERS_MAX) || c->used < READ_ROOM);
+                      ((may_call(c) && c->out.bytes <= ANSWERS_MAX) || c->used < READ_ROOM);
         (void) hot_watch(&h->hot, &c->io, (listen ? EPOLLIN : 0) | (r > 0 ? EPOLLOUT : 0));
 }
 
@@ -475,8 +532,8 @@ static void client_free(ControlClient *c) {
         Job *lost = c->pending == PENDING_RUN && c->job && !c->server->stopping ? job_ref(c->job) : NULL;
 
         control_pending_done(c);
-        if (lost && lost->pool && !job_ended(lost)) /* run, not submit: nobody is left to hear of it */
-                pool_cancel(lost->pool, lost);
+        if (lost) /* run, not submit: nobody is left to hear of it */
+                (void) pool_cancel_job(c->server->jobs, lost);
         job_unref(lost);
         hot_unwatch(&h->hot, &c->io);
         hot_undefer(&c->flush);
@@ -565,6 +622,7 @@ static void restore_pending(ControlClient *c, const json_object *o) {
 
         switch (pending) {
         case PENDING_RUN:
+        case PENDING_SUBMIT:
         case PENDING_WAIT:
                 if (j && !job_ended(j))
                         control_job_start(c, j, pending);

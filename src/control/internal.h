@@ -9,11 +9,15 @@
 typedef enum Pending {
         PENDING_NONE,
         PENDING_RUN,     /* answered at the job's end */
+        PENDING_SUBMIT,  /* answered when the job is recorded */
         PENDING_WAIT,
+        PENDING_STORE,   /* answered when the store has done something; no re-exec happens before */
         PENDING_EVENTS,  /* until the peer goes away */
         PENDING_WATCH,
         PENDING_REEXEC,
 } Pending;
+
+typedef struct StoreCall StoreCall;
 
 typedef struct ControlClient {
         Server *server;
@@ -28,7 +32,8 @@ typedef struct ControlClient {
 
         Pending pending;    /* one call at a time, as Varlink wants it */
         bool more, oneway;  /* of the call in hand */
-        Job *job;           /* RUN, WAIT: a reference */
+        Job *job;           /* RUN, SUBMIT, WAIT: a reference */
+        StoreCall *call;    /* STORE: what the store is asked for */
         JobWatch watch;
         Timer timer;        /* WATCH */
         uint64_t interval;
@@ -49,11 +54,73 @@ void control_reply(ControlClient *c, json_object *parameters, bool continues);
 void control_error(ControlClient *c, const char *error, json_object *parameters);
 /* An error of io.flowd whose parameters are a few of its own (taken over, may be NULL) and a message. */
 void control_fail(ControlClient *c, const char *name, json_object *parameters, const char *format, ...) _printf_(4, 5);
+/* The job is not the peer's own, and it may not look at others'. */
+void control_others_job(ControlClient *c);
 void control_invalid(ControlClient *c, const char *parameter);
 void control_events_start(ControlClient *c, const char *pool, unsigned limit);
 void control_watch_start(ControlClient *c, uint64_t interval);
 void control_pending_done(ControlClient *c);
 void control_job_start(ControlClient *c, Job *j, Pending pending);
+void control_submitted(ControlClient *c, uint64_t job, bool duplicate);
+/* Answers with the result of a job that has ended. */
+void control_job_answer(ControlClient *c, Job *j);
+/* Answers at the end of a job that is live, or with the result of one that has ended, here or in the store. */
+void control_wait_start(ControlClient *c, uint64_t job);
 json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max);
-/* Objects of the interface. */
+
+/* objects.c. Parameters: absent and null are the same. The latter two return 1, 0 where absent, or -EINVAL after having answered. */
+bool parameter_get(json_object *p, const char *key, json_object **ret);
+int parameter_text(ControlClient *c, json_object *p, const char *key, const char **ret);
+int parameter_int(ControlClient *c, json_object *p, const char *key, int64_t min, int64_t max, int64_t *ret);
+/* A job's id, which must be there. Returns 0, or -EINVAL after having answered. */
+int parameter_job(ControlClient *c, json_object *p, const char *key, uint64_t *ret);
+/* NULL is left out; what JSON has no number for is cut. */
+void object_add_text(json_object *o, const char *key, const char *v);
+void object_add_int(json_object *o, const char *key, uint64_t v);
 json_object *control_pool_object(const Pool *p);
+json_object *control_worker_object(const Worker *w, bool whole);
+json_object *control_job_object(const Server *s, const Job *j);
+json_object *control_record_object(const Server *s, const JobRecord *r);
+
+/*
+ * store-call.c: a call that the store answers. It outlives its client, who may leave meanwhile: what was asked for still happens, and nobody is told.
+ */
+struct StoreCall {
+        ControlClient *client;  /* NULL: gone */
+        Server *server;
+        void (*answer)(ControlClient *c, StoreCall *call); /* answers exactly once, or starts another call */
+        void (*done)(StoreCall *call); /* NULL, or called before that, however it has ended and also when the client is gone; may set found->error */
+        bool lenient;           /* `answer` is called for failures too */
+        StoreRequest *found;    /* what the store has done */
+        uint64_t id;            /* of a job that the call is about, or 0 */
+        bool owned;             /* the job must be the peer's, unless that may operate */
+        uint64_t offset, length;/* JobResult */
+        json_object *listed;    /* ListJobs: those that memory has */
+};
+
+/* A request, with the call as its userdata; NULL after having answered. What it owns is freed in the end. */
+StoreRequest *store_call_new(ControlClient *c, StoreOp op, void (*answer)(ControlClient *c, StoreCall *call));
+void store_call_start(StoreRequest *r);
+/* In place of that: there is no memory for what the request needs. */
+void store_call_abandon(ControlClient *c, StoreRequest *r);
+/* A job's record, from the store; what it tells of the job is on the disk. */
+void store_call_job(ControlClient *c, uint64_t id, unsigned want, bool owned, void (*answer)(ControlClient *c, StoreCall *call));
+/* Answers for a job that neither memory nor the store knows, for one that runs, and for one that cannot be queued again. */
+void control_no_such_job(ControlClient *c, const char *id);
+void control_not_ended(ControlClient *c, uint64_t id);
+void control_payload_gone(ControlClient *c, uint64_t id);
+
+/* methods-store.c */
+void method_list_jobs(ControlClient *c, json_object *p);
+void method_show_job(ControlClient *c, json_object *p);
+void method_retry_job(ControlClient *c, json_object *p);
+void method_job_result(ControlClient *c, json_object *p);
+void method_purge_jobs(ControlClient *c, json_object *p);
+void method_store_stats(ControlClient *c, json_object *p);
+void method_check_store(ControlClient *c, json_object *p);
+void method_backup_store(ControlClient *c, json_object *p);
+void method_vacuum_store(ControlClient *c, json_object *p);
+void method_accept_loss(ControlClient *c, json_object *p);
+void method_cache_stats(ControlClient *c, json_object *p);
+void method_list_cache(ControlClient *c, json_object *p);
+void method_purge_cache(ControlClient *c, json_object *p);

@@ -14,15 +14,23 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "basic/fault.h"
 #include "basic/fd.h"
 #include "basic/state.h"
 #include "control/server.h"
+#include "pool/durable.h"
 
 #define RESULT_META_ROOM (FRAME_HEADER_SIZE + 8192U)
 #define ERROR_TEXT_MAX 4096U
 #define LAZY_USEC 1000ULL
 #define FULL_USEC 10000ULL
 #define LOG_BACKLOG_MAX (1024U * 1024U) /* log lines and progress are dropped for a client that is so far behind */
+
+/* What a WAIT wants of the result. */
+typedef struct Part {
+        bool wanted; /* else all of it */
+        uint64_t offset, length;
+} Part;
 
 typedef struct JobClient {
         Server *server;
@@ -35,6 +43,7 @@ typedef struct JobClient {
         Peer peer;
         Map by_id;
         List jobs;
+        List fetches;
         unsigned n_jobs;
         uint32_t features, frame_max;
         bool greeted, closing;
@@ -48,7 +57,18 @@ typedef struct ClientJob {
         uint64_t id;   /* the client's */
         Job *job;
         bool waiting;  /* by WAIT: the job is not this client's to lose */
+        Part part;     /* likewise */
 } ClientJob;
+
+/* A WAIT for a job that has ended long ago: the store is asked. Outlives its client, until the store has answered. */
+typedef struct ClientFetch {
+        List link;
+        JobClient *client; /* NULL: gone */
+        Server *server;
+        uint64_t id;
+        Part part;
+        Job *job;          /* what was found; on its way to the disk */
+} ClientFetch;
 
 static void client_free(JobClient *c);
 
@@ -136,24 +156,39 @@ static void send_refusal(JobClient *c, uint64_t id, const char *code, const char
         flush_later(c);
 }
 
-static void send_accepted(JobClient *c, uint64_t id, const Job *j) {
+static void send_accepted(JobClient *c, uint64_t id, uint64_t job, bool duplicate, bool at_once) {
         FrameHeader h = { .type = FRAME_ACCEPTED, .job = id };
         char text[JOB_ID_TEXT_MAX];
         FrameWriter fw;
 
         if (!begin_frame(c, &fw, FRAME_HEADER_SIZE + 64))
                 return;
-        frame_put_text(&fw, FRAME_META_JOB_ID, job_id_format(j->id, text));
+        frame_put_text(&fw, FRAME_META_JOB_ID, job_id_format(job, text));
+        if (duplicate)
+                frame_put_u8(&fw, FRAME_META_DUPLICATE, 1);
         send_frame(c, &fw, &h, NULL);
-        if (j->detached)
+        if (at_once)
                 flush_later(c);
         else if (!c->lazy.armed)
                 timer_arm(&c->server->host->timers, &c->lazy, now_usec() + LAZY_USEC);
 }
 
-static void send_result(JobClient *c, uint64_t id, Job *j) {
+/* The wanted part of a result, as a blob of its own; the whole as it is. NULL when out of memory, or for nothing. */
+static Blob *cut(Blob *b, const Part *part) {
+        uint64_t size = blob_size(b), offset = MIN(part->offset, size), length = size - offset;
+        const uint8_t *data;
+
+        if (!b || !part->wanted || blob_data(b, &data) < 0)
+                return blob_ref(b);
+        if (part->length > 0)
+                length = MIN(length, part->length);
+        return blob_new_copy(data + offset, length);
+}
+
+static void send_result(JobClient *c, uint64_t id, Job *j, const Part *part) {
         FrameHeader h = { .type = FRAME_RESULT, .job = id, .attempt = j->attempts };
-        size_t size = blob_size(j->result);
+        _cleanup_(blob_unrefp) Blob *result = cut(j->result, part);
+        size_t size = blob_size(result);
         bool memfd = size >= FRAME_MEMFD_MIN && (c->features & FRAME_FEATURE_MEMFD);
         bool too_large = !memfd && size + RESULT_META_ROOM > c->frame_max;
         uint8_t stack[RESULT_META_ROOM];
@@ -182,15 +217,17 @@ static void send_result(JobClient *c, uint64_t id, Job *j) {
         if (j->ran_on[0])
                 frame_put_text(&fw, FRAME_META_WORKER, j->ran_on);
         frame_put_u32(&fw, FRAME_META_ATTEMPTS, j->attempts);
+        if (part->wanted)
+                frame_put_u64(&fw, FRAME_META_SIZE_ALL, blob_size(j->result));
         frame_put_u64(&fw, FRAME_META_RUN_USEC, j->dispatched_usec ? j->finished_usec - j->dispatched_usec : 0);
         frame_put_u64(&fw, FRAME_META_WAIT_USEC, (j->dispatched_usec ? j->dispatched_usec : j->finished_usec) - j->accepted_usec);
         if (memfd) {
                 ssize_t n = frame_writer_end(&fw, &h, 0);
 
-                if (n < 0 || outq_bytes_memfd(&c->out, stack, (size_t) n, j->result) < 0)
+                if (n < 0 || outq_bytes_memfd(&c->out, stack, (size_t) n, result) < 0)
                         c->closing = true;
         } else
-                send_frame(c, &fw, &h, too_large ? NULL : j->result);
+                send_frame(c, &fw, &h, too_large ? NULL : result);
         flush_later(c);
 }
 
@@ -234,8 +271,41 @@ static void on_job_log(JobWatch *w, Job *j, int level, const char *text, size_t 
 static void on_job_end(JobWatch *w, Job *j) {
         ClientJob *cj = CONTAINER_OF(w, ClientJob, watch);
 
-        send_result(cj->client, cj->id, j);
+        send_result(cj->client, cj->id, j, &cj->part);
         client_job_free(cj);
+}
+
+static void on_job_accepted(JobWatch *w, Job *j) {
+        ClientJob *cj = CONTAINER_OF(w, ClientJob, watch);
+
+        if (cj->waiting)
+                return;
+        (void) fault_point("answer");
+        send_accepted(cj->client, cj->id, j->id, false, j->detached);
+        (void) fault_point("answered");
+        if (j->detached)
+                client_job_free(cj); /* its end is nobody's here */
+}
+
+static void start_wait(JobClient *c, uint64_t id, uint64_t job, const Part *part);
+
+static void on_job_refused(JobWatch *w, Job *j, const JobRefusal *r) {
+        ClientJob *cj = CONTAINER_OF(w, ClientJob, watch);
+        JobClient *c = cj->client;
+        uint64_t id = cj->id;
+        bool waiting = cj->waiting;
+        Part part = cj->part;
+
+        client_job_free(cj);
+        if (r->duplicate_of == 0)
+                send_refusal(c, id, r->code, r->text);
+        else if (waiting)
+                start_wait(c, id, r->duplicate_of, &part);
+        else {
+                send_accepted(c, id, r->duplicate_of, true, j->detached);
+                if (!j->detached)
+                        start_wait(c, id, r->duplicate_of, &(Part) {});
+        }
 }
 
 /* --- in --- */
@@ -253,7 +323,9 @@ static int add_client_job(JobClient *c, uint64_t id, Job *j, bool waiting) {
         cj->id = id;
         cj->waiting = waiting;
         cj->job = job_ref(j);
-        cj->watch = (JobWatch) { .progress = on_job_progress, .log = on_job_log, .end = on_job_end };
+        cj->watch = (JobWatch) {
+                .accepted = on_job_accepted, .refused = on_job_refused, .progress = on_job_progress, .log = on_job_log, .end = on_job_end,
+        };
         list_append(&j->watches, &cj->watch.link);
         list_append(&c->jobs, &cj->link);
         c->n_jobs++;
@@ -270,8 +342,8 @@ static int take_text(const FrameMeta *m, FrameTag tag, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
-static int fill_job(Job *j, Frame *f) {
-        uint8_t kind = PAYLOAD_TEXT, detached = 0;
+static int fill_job(const Server *s, Job *j, Frame *f) {
+        uint8_t kind = PAYLOAD_TEXT, detached = 0, durable = DURABLE_NO;
         uint32_t priority = 0;
         int r;
 
@@ -282,8 +354,17 @@ static int fill_job(Job *j, Frame *f) {
         (void) frame_meta_u64(&f->meta, FRAME_META_TIMEOUT, &j->timeout_usec);
         (void) frame_meta_u32(&f->meta, FRAME_META_PRIORITY, &priority);
         (void) frame_meta_u8(&f->meta, FRAME_META_DETACHED, &detached);
+        (void) frame_meta_u8(&f->meta, FRAME_META_DURABLE, &durable);
+        (void) frame_meta_u64(&f->meta, FRAME_META_NOT_BEFORE, &j->not_before_usec);
+        (void) frame_meta_u64(&f->meta, FRAME_META_RETRY_DELAY, &j->retry_usec);
+        j->own_retries = frame_meta_u32(&f->meta, FRAME_META_RETRIES, &j->retries);
         j->priority = (int32_t) priority;
         j->detached = detached;
+        if (durable == FRAME_DURABLE_IF_POSSIBLE)
+                durable = s->jobs->store && store_accepts(s->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+        if (durable >= _DURABLE_MAX || j->retries > WORKER_RETRIES_MAX)
+                return -EBADMSG;
+        j->durability = (Durability) durable;
         if (frame_meta_u8(&f->meta, FRAME_META_KIND, &kind) && kind >= _PAYLOAD_KIND_MAX)
                 return -EBADMSG;
         j->kind = (PayloadKind) kind;
@@ -325,13 +406,13 @@ static void on_job(JobClient *c, Frame *f) {
                 return;
         }
         j = job_new();
-        r = j ? fill_job(j, f) : -ENOMEM;
+        r = j ? fill_job(s, j, f) : -ENOMEM;
         has_pool = frame_meta_text(&f->meta, FRAME_META_POOL, pool, sizeof(pool));
         has_tier = frame_meta_text(&f->meta, FRAME_META_TIER, tier, sizeof(tier));
         if (r < 0 || has_pool < 0 || has_tier < 0) {
                 send_refusal(c, id, r == -ENOMEM ? "LimitReached" : "InvalidJob", r == -ENOMEM ? "out of memory" :
                              r == -EILSEQ ? "the payload is not valid UTF-8; submit it as bytes (flowctl: --payload=bytes)" :
-                             "a name in the job's metadata is too long, or is not UTF-8");
+                             "the job's metadata has a name that is too long or is not UTF-8, or a number out of range");
                 return;
         }
         j->uid = c->peer.uid;
@@ -340,17 +421,134 @@ static void on_job(JobClient *c, Frame *f) {
                 send_refusal(c, id, pool_refusal_code(r), why);
                 return;
         }
-        send_accepted(c, id, j);
-        if (!j->detached && add_client_job(c, id, j, false) < 0) {
+        /* in builds for tests: the break of P1 that the crash test must notice */
+        s->answer_early |= fault_point("answer-early") < 0;
+        if (r == 0 || s->answer_early)
+                send_accepted(c, id, j->id, false, j->detached);
+        if (s->answer_early)
+                (void) outq_flush(&c->out, c->io.fd, true); /* the store begins at the end of the round */
+        if (((r > 0 && !s->answer_early) || !j->detached) && add_client_job(c, id, j, false) < 0) { /* r > 0: answered when it is recorded */
                 pool_cancel(j->pool, j);
                 send_error(c, "out of memory");
         }
 }
 
+/* --- WAIT --- */
+
+static ClientFetch *fetch_free(ClientFetch *f) {
+        if (f->client) {
+                list_remove(&f->link);
+                f->client->n_jobs--;
+        }
+        job_unref(f->job);
+        free(f);
+        return NULL;
+}
+
+static bool may_see(JobClient *c, uid_t uid) {
+        return c->peer.level >= LEVEL_OPERATE || uid == c->peer.uid;
+}
+
+/* What was found is as durable as was promised. */
+static void on_synced(StoreRequest *r) {
+        ClientFetch *f = r->userdata;
+
+        if (f->client && r->error < 0)
+                send_refusal(f->client, f->id, "StoreUnavailable", r->text ? r->text : strerror(-r->error));
+        else if (f->client)
+                send_result(f->client, f->id, f->job, &f->part);
+        store_request_free(r);
+        fetch_free(f);
+}
+
+static void on_fetched(StoreRequest *r) {
+        ClientFetch *f = r->userdata;
+        Server *s = f->server;
+        int error = r->error;
+        bool unknown;
+
+        if (error >= 0)
+                error = durable_ended(&r->record, &f->job);
+        if (f->client && error == -EAGAIN) { /* it was queued again meanwhile */
+                JobClient *c = f->client;
+                uint64_t id = f->id, job = r->id;
+                Part part = f->part;
+
+                store_request_free(r);
+                fetch_free(f);
+                start_wait(c, id, job, &part);
+                return;
+        }
+        unknown = error == -ENOENT || (error < 0 && store_health(s->jobs->store) == STORE_OFF);
+        if (f->client && error < 0)
+                send_refusal(f->client, f->id, unknown ? "NoSuchJob" : "StoreUnavailable",
+                             unknown ? "there is no such job; what has ended is kept for StoreMaxAge=, where it was durable" :
+                             r->text ? r->text : strerror(-error));
+        else if (f->client && !may_see(f->client, f->job->uid))
+                send_refusal(f->client, f->id, "NotPermitted", "the job is another user's");
+        else if (f->client && f->job->durability == DURABLE_YES) { /* a SYNC costs the writer nothing where all is on the disk */
+                StoreRequest *sync = store_request_new(STORE_OP_SYNC, on_synced, f);
+
+                if (sync) {
+                        sync->sync = true;
+                        store_request_free(r);
+                        store_submit(s->jobs->store, sync);
+                        return;
+                }
+                send_error(f->client, "out of memory");
+        } else if (f->client)
+                send_result(f->client, f->id, f->job, &f->part);
+        store_request_free(r);
+        fetch_free(f);
+}
+
+static int start_fetch(JobClient *c, uint64_t id, uint64_t job, const Part *part) {
+        ClientFetch *f;
+        StoreRequest *r;
+
+        if (!c->server->jobs->store)
+                return -ENOENT;
+        f = new0(ClientFetch, 1);
+        r = f ? store_request_new(STORE_OP_GET, on_fetched, f) : NULL;
+        if (!r) {
+                free(f);
+                return -ENOMEM;
+        }
+        *f = (ClientFetch) { .client = c, .server = c->server, .id = id, .part = *part };
+        list_append(&c->fetches, &f->link);
+        c->n_jobs++;
+        r->id = job;
+        r->want = STORE_WANT_RESULT;
+        store_submit(c->server->jobs->store, r);
+        return 0;
+}
+
+/* Sends the result of a job, once there is one: it is live, kept in memory, or known to the store. */
+static void start_wait(JobClient *c, uint64_t id, uint64_t job, const Part *part) {
+        Job *j = job_table_find(c->server->jobs, job);
+        int r = 0;
+
+        if (!j || (job_ended(j) && !j->detached)) {
+                r = start_fetch(c, id, job, part);
+                if (r == -ENOENT)
+                        send_refusal(c, id, "NoSuchJob", "there is no such job; results are kept for submitted jobs only, in memory, up to ResultsMax=");
+        } else if (!may_see(c, j->uid))
+                send_refusal(c, id, "NotPermitted", "the job is another user's");
+        else if (job_ended(j))
+                send_result(c, id, j, part);
+        else {
+                r = add_client_job(c, id, j, true);
+                if (r >= 0)
+                        map_get(&c->by_id, id, ClientJob, by_id)->part = *part;
+        }
+        if (r == -ENOMEM)
+                send_error(c, "out of memory");
+}
+
 static void on_wait(JobClient *c, Frame *f) {
         char text[JOB_ID_TEXT_MAX];
+        Part part = {};
         uint64_t id;
-        Job *j = NULL;
 
         if (c->peer.level < LEVEL_SUBMIT) {
                 char why[160];
@@ -363,20 +561,13 @@ static void on_wait(JobClient *c, Frame *f) {
                 send_refusal(c, f->header.job, "LimitReached", "the id is in use, or too much is in flight on this connection");
                 return;
         }
-        if (frame_meta_text(&f->meta, FRAME_META_JOB_ID, text, sizeof(text)) > 0 && job_id_parse(text, &id) >= 0)
-                j = job_table_find(c->server->jobs, id);
-        if (!j || (job_ended(j) && !j->detached)) {
-                send_refusal(c, f->header.job, "NoSuchJob", "there is no such job; results are kept for submitted jobs only, in memory, up to ResultsMax=");
+        if (frame_meta_text(&f->meta, FRAME_META_JOB_ID, text, sizeof(text)) <= 0 || job_id_parse(text, &id) < 0) {
+                send_refusal(c, f->header.job, "NoSuchJob", "that is no job id; 'flowctl submit' prints them");
                 return;
         }
-        if (c->peer.level < LEVEL_OPERATE && j->uid != c->peer.uid) {
-                send_refusal(c, f->header.job, "NotPermitted", "the job is another user's");
-                return;
-        }
-        if (job_ended(j))
-                send_result(c, f->header.job, j);
-        else if (add_client_job(c, f->header.job, j, true) < 0)
-                send_error(c, "out of memory");
+        part.wanted = frame_meta_u64(&f->meta, FRAME_META_OFFSET, &part.offset);
+        part.wanted |= frame_meta_u64(&f->meta, FRAME_META_LENGTH, &part.length);
+        start_wait(c, f->header.job, id, &part);
 }
 
 static void on_cancel(JobClient *c, Frame *f) {
@@ -387,8 +578,8 @@ static void on_cancel(JobClient *c, Frame *f) {
         if (cj->waiting) {
                 send_refusal(c, cj->id, "Cancelled", "no longer waiting; the job goes on");
                 client_job_free(cj);
-        } else if (cj->job->pool)
-                pool_cancel(cj->job->pool, cj->job);
+        } else
+                (void) pool_cancel_job(c->server->jobs, cj->job);
 }
 
 static void on_hello(JobClient *c, Frame *f) {
@@ -455,6 +646,10 @@ static void on_io(HotFd *h, uint32_t revents) {
                 flush_later(c);
         if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)) || c->closing)
                 return;
+        if (c->server->host->hold) { /* soon */
+                (void) hot_watch(&c->server->host->hot, h, 0);
+                return;
+        }
         ssize_t n = frame_stream_receive(&c->stream, h->fd);
         if (n == -EAGAIN)
                 return;
@@ -500,7 +695,7 @@ static void on_flush(Defer *d) {
                 client_free(c);
                 return;
         }
-        bool listen = !c->closing && c->out.bytes + c->out.held <= c->server->limits.client_buffer_max / 2;
+        bool listen = !c->closing && !h->hold && c->out.bytes + c->out.held <= c->server->limits.client_buffer_max / 2;
         if (full)
                 timer_arm(&h->timers, &c->lazy, now_usec() + FULL_USEC);
         (void) hot_watch(&h->hot, &c->io, (listen ? EPOLLIN : 0) | (r > 0 && !full ? EPOLLOUT : 0));
@@ -524,6 +719,7 @@ static JobClient *client_alloc(Server *s, int fd) {
         outq_init(&c->out);
         map_init(&c->by_id, random_u64());
         list_init(&c->jobs);
+        list_init(&c->fetches);
         list_append(&s->job_clients, &c->link);
         s->n_jobs++;
         return c;
@@ -536,12 +732,16 @@ static void client_free(JobClient *c) {
         while ((n = list_first(&c->jobs))) {
                 ClientJob *cj = list_entry(n, ClientJob, link);
                 Job *j = job_ref(cj->job);
-                bool cancel = !cj->waiting && !c->server->stopping;
+                bool cancel = !cj->waiting && !j->detached && !c->server->stopping;
 
                 client_job_free(cj);
-                if (cancel && j->pool && !job_ended(j))
-                        pool_cancel(j->pool, j);
+                if (cancel)
+                        (void) pool_cancel_job(c->server->jobs, j);
                 job_unref(j);
+        }
+        while ((n = list_first(&c->fetches))) {
+                list_remove(n);
+                list_entry(n, ClientFetch, link)->client = NULL;
         }
         timer_disarm(&h->timers, &c->lazy);
         hot_unwatch(&h->hot, &c->io);
@@ -589,6 +789,11 @@ void job_client_new(Server *s, int fd) {
                 send_error(c, "too many connections: ConnectionsMax=%u, ConnectionsPerUser=%u", s->limits.connections_max, s->limits.connections_per_user);
         else if (hot_watch(&s->host->hot, &c->io, EPOLLIN) < 0)
                 client_free(c);
+}
+
+void job_clients_resume(Server *s) {
+        LIST_FOREACH(l, &s->job_clients)
+                flush_later(list_entry(l, JobClient, link));
 }
 
 bool job_clients_passing(Server *s) {
@@ -639,6 +844,9 @@ int job_clients_serialize(Server *s, StateWriter *sw, json_object *array) {
                         state_put_int(sw, e, "id", (int64_t) cj->id);
                         state_put_int(sw, e, "job", (int64_t) cj->job->id);
                         state_put_int(sw, e, "waiting", cj->waiting);
+                        state_put_int(sw, e, "part", cj->part.wanted);
+                        state_put_int(sw, e, "offset", (int64_t) cj->part.offset);
+                        state_put_int(sw, e, "length", (int64_t) cj->part.length);
                         (void) json_object_array_add(jobs, e);
                 }
                 state_put_object(sw, o, "jobs", jobs);
@@ -677,6 +885,12 @@ int job_client_deserialize(Server *s, const StateReader *sr, const json_object *
 
                 if (j && !job_ended(j))
                         r = add_client_job(c, (uint64_t) state_get_int(e, "id"), j, state_get_int(e, "waiting"));
+                if (j && !job_ended(j) && r >= 0)
+                        map_get(&c->by_id, (uint64_t) state_get_int(e, "id"), ClientJob, by_id)->part = (Part) {
+                                .wanted = state_get_int(e, "part"),
+                                .offset = (uint64_t) state_get_int(e, "offset"),
+                                .length = (uint64_t) state_get_int(e, "length"),
+                        };
                 if (r < 0)
                         return r;
         }

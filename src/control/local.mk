@@ -7,8 +7,11 @@ libcontrol_a_SOURCES = \
 	%D%/control.c \
 	%D%/internal.h \
 	%D%/jobs.c \
+	%D%/methods-store.c \
 	%D%/methods.c \
-	%D%/server.c %D%/server.h
+	%D%/objects.c \
+	%D%/server.c %D%/server.h \
+	%D%/store-call.c
 
 # The interface as a C string, comments included: what org.varlink.service.GetInterfaceDescription answers.
 EXTRA_DIST += %D%/io.flowd.varlink

@@ -3,68 +3,18 @@
 /* The methods of io.flowd, in the order of the interface file. Each is answered by exactly one control_reply(), control_error() or control_fail(). */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "control/internal.h"
 
-#define JOBS_LISTED_DEFAULT 100
-#define JOBS_LISTED_MAX 10000
-#define STDERR_SHOWN 8192U
 #define WATCH_INTERVAL_USEC (1 * USEC_PER_SEC)
 #define WATCH_INTERVAL_MIN_USEC (100 * USEC_PER_MSEC)
-
-static void add_text(json_object *o, const char *key, const char *v) {
-        if (v)
-                json_object_object_add(o, key, json_object_new_string(v));
-}
-
-static void add_int(json_object *o, const char *key, uint64_t v) {
-        json_object_object_add(o, key, json_object_new_int64((int64_t) MIN(v, (uint64_t) INT64_MAX)));
-}
-
-/* --- parameters: absent and null are the same --- */
-
-static bool get(json_object *p, const char *key, json_object **ret) {
-        json_object *v;
-
-        if (!json_object_object_get_ex(p, key, &v) || json_object_is_type(v, json_type_null))
-                return false;
-        *ret = v;
-        return true;
-}
-
-/* Returns 1, 0 where absent, or -EINVAL after having answered. */
-static int get_text(ControlClient *c, json_object *p, const char *key, const char **ret) {
-        json_object *v;
-
-        if (!get(p, key, &v))
-                return 0;
-        if (!json_object_is_type(v, json_type_string)) {
-                control_invalid(c, key);
-                return -EINVAL;
-        }
-        *ret = json_object_get_string(v);
-        return 1;
-}
-
-static int get_int(ControlClient *c, json_object *p, const char *key, int64_t min, int64_t max, int64_t *ret) {
-        json_object *v;
-
-        if (!get(p, key, &v))
-                return 0;
-        int64_t n = json_object_get_int64(v);
-        if (!json_object_is_type(v, json_type_int) || n < min || n > max) {
-                control_invalid(c, key);
-                return -EINVAL;
-        }
-        *ret = n;
-        return 1;
-}
 
 static Pool *need_pool(ControlClient *c, json_object *p, const char *key) {
         const char *name = NULL;
         Pool *pool;
-        int r = get_text(c, p, key, &name);
+        int r = parameter_text(c, p, key, &name);
 
         if (r < 0)
                 return NULL;
@@ -76,7 +26,7 @@ static Pool *need_pool(ControlClient *c, json_object *p, const char *key) {
         if (!pool) {
                 json_object *o = json_object_new_object();
 
-                add_text(o, "pool", name);
+                object_add_text(o, "pool", name);
                 control_fail(c, "NoSuchPool", o, "there is no pool '%s'; see 'flowctl pool list'", name);
         }
         return pool;
@@ -87,7 +37,7 @@ static Worker *need_worker(ControlClient *c, json_object *p) {
         char name[NAME_LENGTH_MAX + 1];
         Worker *w = NULL;
         uint64_t slot;
-        int r = get_text(c, p, "id", &id);
+        int r = parameter_text(c, p, "id", &id);
 
         if (r < 0)
                 return NULL;
@@ -106,138 +56,10 @@ static Worker *need_worker(ControlClient *c, json_object *p) {
         if (!w) {
                 json_object *o = json_object_new_object();
 
-                add_text(o, "id", id);
+                object_add_text(o, "id", id);
                 control_fail(c, "NoSuchWorker", o, "there is no worker '%s'; workers are named POOL/SLOT, see 'flowctl worker list'", id);
         }
         return w;
-}
-
-static Job *need_job(ControlClient *c, json_object *p, const char *key) {
-        const char *text = NULL;
-        uint64_t id;
-        Job *j = NULL;
-        int r = get_text(c, p, key, &text);
-
-        if (r < 0)
-                return NULL;
-        if (r == 0) {
-                control_invalid(c, key);
-                return NULL;
-        }
-        if (job_id_parse(text, &id) >= 0)
-                j = job_table_find(c->server->jobs, id);
-        if (!j) {
-                json_object *o = json_object_new_object();
-
-                add_text(o, "id", text);
-                control_fail(c, "NoSuchJob", o, "there is no job '%s'; what has ended is forgotten after a while, see 'flowctl job list'", text);
-        }
-        return j;
-}
-
-/* --- objects --- */
-
-json_object *control_pool_object(const Pool *p) {
-        json_object *o = json_object_new_object();
-        unsigned busy = 0, ready = 0, slots = 0;
-
-        LIST_FOREACH(l, (List *) &p->workers) {
-                const Worker *w = list_entry(l, Worker, link);
-
-                busy += w->n_running > 0;
-                ready += w->state == WORKER_READY;
-                slots += w->state == WORKER_READY || w->state == WORKER_BUSY ? w->n_slots : 0;
-        }
-        add_text(o, "name", p->name);
-        add_text(o, "worker_type", p->config->type->name);
-        add_text(o, "protocol", protocol_to_string(p->config->type->protocol));
-        add_text(o, "tier", tier_to_string(p->config->tier));
-        add_text(o, "state", pool_state_to_string(p->state));
-        add_text(o, "reason", p->reason);
-        add_int(o, "min", p->config->min);
-        add_int(o, "max", p->config->max);
-        add_int(o, "target", MAX(p->target, p->config->min));
-        add_int(o, "workers", p->n_workers);
-        add_int(o, "ready", ready);
-        add_int(o, "busy", busy);
-        add_int(o, "slots", slots);
-        add_int(o, "queued", p->n_queued);
-        add_int(o, "queued_bytes", p->queued_bytes);
-        add_int(o, "running", p->n_running);
-        add_int(o, "completed", p->stats.completed);
-        add_int(o, "failed", p->stats.failed);
-        add_int(o, "timeout", p->stats.timeout);
-        add_int(o, "cancelled", p->stats.cancelled);
-        add_int(o, "refused", p->stats.refused);
-        add_int(o, "spawned", p->stats.spawned);
-        add_int(o, "crashes", p->stats.crashes);
-        add_int(o, "queue_max", p->config->queue_max);
-        add_int(o, "latency_p50_usec", histogram_quantile(&p->stats.latency, 0.5));
-        add_int(o, "latency_p99_usec", histogram_quantile(&p->stats.latency, 0.99));
-        add_int(o, "run_p50_usec", histogram_quantile(&p->stats.run, 0.5));
-        add_int(o, "run_p99_usec", histogram_quantile(&p->stats.run, 0.99));
-        return o;
-}
-
-static json_object *worker_object(const Worker *w, bool whole) {
-        json_object *o = json_object_new_object(), *jobs = json_object_new_array();
-        const Pool *p = w->pool;
-        char id[JOB_ID_TEXT_MAX];
-
-        add_text(o, "id", w->name);
-        add_text(o, "pool", w->pool_name);
-        add_int(o, "slot", w->slot_number);
-        add_int(o, "generation", w->generation);
-        add_int(o, "pid", (uint64_t) w->pid);
-        add_text(o, "state", worker_state_to_string(w->state));
-        add_int(o, "slots", w->n_slots);
-        add_int(o, "running", w->n_running);
-        for (unsigned i = 0; i < w->n_slots; i++)
-                if (w->slots[i].state == SLOT_RUNNING)
-                        json_object_array_add(jobs, json_object_new_string(job_id_format(w->slots[i].job_id, id)));
-        json_object_object_add(o, "jobs", jobs);
-        add_int(o, "done", w->jobs_done);
-        add_int(o, "started_usec", realtime_usec() - (now_usec() - w->started_usec));
-        add_int(o, "rss", worker_rss(w));
-        size_t l = strlen(w->name);
-        if (strncmp(p->last_exit, w->name, l) == 0 && p->last_exit[l] == ' ') /* of the worker that had this slot before */
-                add_text(o, "last_exit", p->last_exit);
-        if (whole) {
-                _cleanup_free_ char *tail = worker_stderr_tail(w, STDERR_SHOWN);
-
-                add_text(o, "stderr", tail);
-        }
-        return o;
-}
-
-static json_object *job_object(const Job *j) {
-        json_object *o = json_object_new_object();
-        uint64_t offset = j->accepted_real_usec - j->accepted_usec;
-        char id[JOB_ID_TEXT_MAX];
-
-        add_text(o, "id", job_id_format(j->id, id));
-        add_text(o, "pool", strempty(j->pool_name));
-        add_text(o, "state", job_state_to_string(j->state));
-        add_text(o, "method", j->method);
-        add_text(o, "session", j->session);
-        add_text(o, "kind", payload_kind_to_string(j->kind));
-        add_int(o, "size", j->payload_size);
-        add_int(o, "attempts", j->attempts);
-        add_int(o, "crashes", j->crashes);
-        if (j->ran_on[0])
-                add_text(o, "worker", j->ran_on);
-        json_object_object_add(o, "detached", json_object_new_boolean(j->detached));
-        add_int(o, "uid", j->uid);
-        add_int(o, "accepted_usec", j->accepted_real_usec);
-        add_int(o, "dispatched_usec", j->dispatched_usec ? j->dispatched_usec + offset : 0);
-        add_int(o, "finished_usec", j->finished_usec ? j->finished_usec + offset : 0);
-        add_int(o, "deadline_usec", j->deadline_usec);
-        json_object_object_add(o, "progress", json_object_new_double(j->progress / 1e6));
-        add_text(o, "progress_message", j->progress_text);
-        add_int(o, "result_size", blob_size(j->result));
-        add_text(o, "error", j->error);
-        add_text(o, "code", j->code);
-        return o;
 }
 
 /* --- methods --- */
@@ -250,7 +72,7 @@ static void method_status(ControlClient *c, json_object *p) {
 static void method_watch(ControlClient *c, json_object *p) {
         int64_t interval = WATCH_INTERVAL_USEC;
 
-        if (get_int(c, p, "interval_usec", WATCH_INTERVAL_MIN_USEC, INT64_MAX / 2, &interval) >= 0)
+        if (parameter_int(c, p, "interval_usec", WATCH_INTERVAL_MIN_USEC, INT64_MAX / 2, &interval) >= 0)
                 control_watch_start(c, (uint64_t) interval);
 }
 
@@ -258,7 +80,7 @@ static void method_list_pools(ControlClient *c, json_object *p) {
         json_object *o, *a;
         const char *name = NULL;
         Pool *one = NULL;
-        int r = get_text(c, p, "name", &name);
+        int r = parameter_text(c, p, "name", &name);
 
         if (r < 0 || (r > 0 && !(one = need_pool(c, p, "name"))))
                 return;
@@ -278,7 +100,7 @@ static void method_list_workers(ControlClient *c, json_object *p) {
         json_object *o, *a;
         const char *name = NULL;
         Pool *one = NULL;
-        int r = get_text(c, p, "pool", &name);
+        int r = parameter_text(c, p, "pool", &name);
 
         if (r < 0 || (r > 0 && !(one = need_pool(c, p, "pool"))))
                 return;
@@ -289,7 +111,7 @@ static void method_list_workers(ControlClient *c, json_object *p) {
                 if (one && one != pool)
                         continue;
                 LIST_FOREACH(k, &pool->workers)
-                        json_object_array_add(a, worker_object(list_entry(k, Worker, link), false));
+                        json_object_array_add(a, control_worker_object(list_entry(k, Worker, link), false));
         }
         o = json_object_new_object();
         json_object_object_add(o, "workers", a);
@@ -303,76 +125,42 @@ static void method_show_worker(ControlClient *c, json_object *p) {
         if (!w)
                 return;
         o = json_object_new_object();
-        json_object_object_add(o, "worker", worker_object(w, true));
-        control_reply(c, o, false);
-}
-
-static void list_jobs(List *jobs, const char *pool, int state, int64_t limit, json_object *a) {
-        for (List *l = jobs->prev; l != jobs && (int64_t) json_object_array_length(a) < limit; l = l->prev) {
-                Job *j = list_entry(l, Job, table_link);
-
-                if ((pool && !streq_ptr(pool, j->pool_name)) || (state >= 0 && (int) j->state != state))
-                        continue;
-                json_object_array_add(a, job_object(j));
-        }
-}
-
-static void method_list_jobs(ControlClient *c, json_object *p) {
-        const char *pool = NULL, *state = NULL;
-        int64_t limit = JOBS_LISTED_DEFAULT;
-        json_object *o, *a;
-        int s = -1;
-
-        if (get_text(c, p, "pool", &pool) < 0 || get_text(c, p, "state", &state) < 0 || get_int(c, p, "limit", 1, JOBS_LISTED_MAX, &limit) < 0)
-                return;
-        if (state && (s = job_state_from_string(state)) < 0) {
-                control_invalid(c, "state");
-                return;
-        }
-        a = json_object_new_array();
-        list_jobs(&c->server->jobs->live, pool, s, limit, a);
-        list_jobs(&c->server->jobs->results, pool, s, limit, a);
-        list_jobs(&c->server->jobs->ended, pool, s, limit, a);
-        o = json_object_new_object();
-        json_object_object_add(o, "jobs", a);
-        control_reply(c, o, false);
-}
-
-static void method_show_job(ControlClient *c, json_object *p) {
-        Job *j = need_job(c, p, "id");
-        json_object *o;
-
-        if (!j)
-                return;
-        o = json_object_new_object();
-        json_object_object_add(o, "job", job_object(j));
+        json_object_object_add(o, "worker", control_worker_object(w, true));
         control_reply(c, o, false);
 }
 
 /* Makes a job of Submit()'s and Run()'s parameters. Returns NULL after having answered. */
 static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, const char **ret_tier) {
         _cleanup_(job_unrefp) Job *j = job_new();
-        const char *kind = NULL, *method = NULL, *session = NULL;
-        int64_t timeout = 0, deadline = 0, priority = 0;
+        const char *kind = NULL, *method = NULL, *session = NULL, *key = NULL;
+        int64_t timeout = 0, deadline = 0, priority = 0, retries = 0, retry_delay = 0, not_before = 0;
         _cleanup_free_ void *bytes = NULL;
         json_object *v = NULL;
         size_t size = 0;
         int k = PAYLOAD_TEXT;
 
-        if (get_text(c, p, "pool", ret_pool) < 0 || get_text(c, p, "tier", ret_tier) < 0 || get_text(c, p, "kind", &kind) < 0 ||
-            get_text(c, p, "method", &method) < 0 || get_text(c, p, "session", &session) < 0 || get_int(c, p, "timeout_usec", 1, INT64_MAX, &timeout) < 0 ||
-            get_int(c, p, "deadline_usec", 1, INT64_MAX, &deadline) < 0 || get_int(c, p, "priority", INT32_MIN, INT32_MAX, &priority) < 0)
+        if (parameter_text(c, p, "pool", ret_pool) < 0 || parameter_text(c, p, "tier", ret_tier) < 0 || parameter_text(c, p, "kind", &kind) < 0 ||
+            parameter_text(c, p, "method", &method) < 0 || parameter_text(c, p, "session", &session) < 0 ||
+            parameter_int(c, p, "timeout_usec", 1, INT64_MAX, &timeout) < 0 ||
+            parameter_int(c, p, "deadline_usec", 1, INT64_MAX, &deadline) < 0 || parameter_int(c, p, "priority", INT32_MIN, INT32_MAX, &priority) < 0 ||
+            parameter_text(c, p, "key", &key) < 0 || parameter_int(c, p, "retry_delay_usec", 1, INT64_MAX, &retry_delay) < 0 ||
+            parameter_int(c, p, "not_before_usec", 1, INT64_MAX, &not_before) < 0)
+                return NULL;
+        int own_retries = parameter_int(c, p, "retries", 0, WORKER_RETRIES_MAX, &retries);
+        if (own_retries < 0)
                 return NULL;
         if (kind && (k = payload_kind_from_string(kind)) < 0) {
                 control_invalid(c, "kind");
                 return NULL;
         }
-        if ((method && strlen(method) >= JOB_NAME_MAX) || (session && strlen(session) >= JOB_NAME_MAX)) {
-                control_invalid(c, method && strlen(method) >= JOB_NAME_MAX ? "method" : "session");
-                return NULL;
-        }
+        const char *const names[][2] = { { "method", method }, { "session", session }, { "key", key } };
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (names[i][1] && strlen(names[i][1]) >= JOB_NAME_MAX) {
+                        control_invalid(c, names[i][0]);
+                        return NULL;
+                }
         const char *text = "";
-        if (get(p, "payload", &v)) {
+        if (parameter_get(p, "payload", &v)) {
                 if (!json_object_is_type(v, json_type_string)) {
                         control_invalid(c, "payload");
                         return NULL;
@@ -396,6 +184,11 @@ static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, co
                 j->payload_size = size;
                 j->method = method ? strdup(method) : NULL;
                 j->session = session ? strdup(session) : NULL;
+                j->key = key ? strdup(key) : NULL;
+                j->own_retries = own_retries > 0;
+                j->retries = (uint32_t) retries;
+                j->retry_usec = (uint64_t) retry_delay;
+                j->not_before_usec = (uint64_t) not_before;
                 j->timeout_usec = (uint64_t) timeout;
                 j->deadline_usec = (uint64_t) deadline;
                 j->priority = (int32_t) priority;
@@ -414,17 +207,20 @@ static void refused(ControlClient *c, int r, const char *pool, const Job *j, con
         if (r == -EMSGSIZE) {
                 Pool *p = pool ? map_get_name(c->server->router->by_name, pool, Pool, by_name) : NULL;
 
-                add_int(o, "size", j->payload_size);
-                add_int(o, "max", p ? p->config->type->payload_max : 0);
+                object_add_int(o, "size", j->payload_size);
+                object_add_int(o, "max", p ? p->config->type->payload_max : 0);
         } else if (r == -ENOMEM)
-                add_text(o, "limit", "memory");
+                object_add_text(o, "limit", "memory");
+        else if (r == -EROFS)
+                object_add_text(o, "health", store_health_to_string(c->server->jobs->store ? store_health(c->server->jobs->store) : STORE_OFF));
         else
-                add_text(o, "pool", strempty(pool));
+                object_add_text(o, "pool", strempty(pool));
         control_fail(c, pool_refusal_code(r), o, "%s", strna(why));
 }
 
-static Job *submit(ControlClient *c, json_object *p, bool detached) {
-        const char *pool = NULL, *tier = NULL;
+/* Returns a job that was accepted (*ret_recorded), or will be when it is recorded; NULL after having answered. */
+static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_recorded) {
+        const char *pool = NULL, *tier = NULL, *durable = NULL;
         _cleanup_(job_unrefp) Job *j = NULL;
         _cleanup_free_ char *why = NULL;
         int r;
@@ -437,84 +233,85 @@ static Job *submit(ControlClient *c, json_object *p, bool detached) {
         if (!j)
                 return NULL;
         j->detached = detached;
+        if (parameter_text(c, p, "durable", &durable) < 0)
+                return NULL;
+        if (durable)
+                r = durability_from_string(durable);
+        else
+                r = detached && c->server->jobs->store && store_accepts(c->server->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+        if (r < 0) {
+                control_invalid(c, "durable");
+                return NULL;
+        }
+        j->durability = (Durability) r;
         r = route_submit(c->server->router, j, pool, tier, &why);
         if (r < 0) {
                 refused(c, r, pool, j, why);
                 return NULL;
         }
+        *ret_recorded = r == 0;
         return TAKE_PTR(j);
 }
 
 static void method_submit(ControlClient *c, json_object *p) {
-        _cleanup_(job_unrefp) Job *j = submit(c, p, true);
-        char id[JOB_ID_TEXT_MAX];
+        bool recorded = false;
+        _cleanup_(job_unrefp) Job *j = submit(c, p, true, &recorded);
 
         if (!j)
                 return;
-        json_object *o = json_object_new_object();
-        add_text(o, "job", job_id_format(j->id, id));
-        control_reply(c, o, false);
+        if (recorded)
+                control_submitted(c, j->id, false);
+        else
+                control_job_start(c, j, PENDING_SUBMIT);
 }
 
 static void method_run(ControlClient *c, json_object *p) {
-        _cleanup_(job_unrefp) Job *j = submit(c, p, false);
+        bool recorded = false;
+        _cleanup_(job_unrefp) Job *j = submit(c, p, false, &recorded);
 
         if (j)
                 control_job_start(c, j, PENDING_RUN);
 }
 
 static void method_wait(ControlClient *c, json_object *p) {
-        Job *j = need_job(c, p, "job");
-        bool too_large;
+        uint64_t id;
 
-        if (!j)
-                return;
-        if (c->peer.level < LEVEL_OPERATE && j->uid != c->peer.uid) {
-                json_object *o = json_object_new_object();
+        if (parameter_job(c, p, "job", &id) >= 0)
+                control_wait_start(c, id);
+}
 
-                add_text(o, "level", "operate");
-                add_text(o, "group", auth_group(&c->server->auth, LEVEL_OPERATE));
-                control_fail(c, "NotPermitted", o, "the job is another user's");
-                return;
-        }
-        if (!job_ended(j)) {
-                control_job_start(c, j, PENDING_WAIT);
-                return;
-        }
-        json_object *o = control_job_result(j, &too_large, c->server->limits.json_max);
-        if (!too_large) {
-                control_reply(c, o, false);
-                return;
-        }
-        json_object_put(o);
-        o = json_object_new_object();
-        add_int(o, "size", blob_size(j->result));
-        add_int(o, "max", c->server->limits.json_max);
-        control_fail(c, "ResultTooLarge", o, "the result is above JsonMax=; fetch it through the jobs socket, as 'flowctl wait' does");
+static void cancelled(ControlClient *c, bool cancelled, JobState state) {
+        json_object *o = json_object_new_object();
+
+        json_object_object_add(o, "cancelled", json_object_new_boolean(cancelled));
+        object_add_text(o, "state", job_state_to_string(state));
+        control_reply(c, o, false);
+}
+
+/* It has ended, and only the store knows it. */
+static void answer_ended(ControlClient *c, StoreCall *call) {
+        cancelled(c, false, call->found->record.state);
 }
 
 static void method_cancel_job(ControlClient *c, json_object *p) {
-        Job *j = need_job(c, p, "id");
+        uint64_t id;
+        Job *j;
 
-        if (!j)
+        if (parameter_job(c, p, "id", &id) < 0)
                 return;
-        if (c->peer.level < LEVEL_OPERATE && j->uid != c->peer.uid) {
-                json_object *o = json_object_new_object();
-
-                add_text(o, "level", "operate");
-                add_text(o, "group", auth_group(&c->server->auth, LEVEL_OPERATE));
-                control_fail(c, "NotPermitted", o, "the job is another user's");
+        j = job_table_find(c->server->jobs, id);
+        if (!j) {
+                store_call_job(c, id, 0, true, answer_ended);
                 return;
         }
-        bool running = !job_ended(j) && j->pool;
-        json_object *o = json_object_new_object();
+        if (c->peer.level < LEVEL_OPERATE && j->uid != c->peer.uid) {
+                control_others_job(c);
+                return;
+        }
         job_ref(j);
-        if (running)
-                pool_cancel(j->pool, j);
-        json_object_object_add(o, "cancelled", json_object_new_boolean(running));
-        add_text(o, "state", job_state_to_string(j->state));
+        bool running = pool_cancel_job(c->server->jobs, j);
+        cancelled(c, running, j->ending ? job_state_of(j->ending->status) : j->state);
         job_unref(j);
-        control_reply(c, o, false);
 }
 
 static void method_scale_pool(ControlClient *c, json_object *p) {
@@ -524,7 +321,7 @@ static void method_scale_pool(ControlClient *c, json_object *p) {
 
         if (!pool)
                 return;
-        int r = get_int(c, p, "target", INT64_MIN, INT64_MAX, &target);
+        int r = parameter_int(c, p, "target", INT64_MIN, INT64_MAX, &target);
         if (r <= 0) {
                 if (r == 0)
                         control_invalid(c, "target");
@@ -532,20 +329,20 @@ static void method_scale_pool(ControlClient *c, json_object *p) {
         }
         o = json_object_new_object();
         if (pool->config->tier == TIER_COLD) {
-                add_text(o, "parameter", "pool");
-                add_int(o, "min", 0);
-                add_int(o, "max", 0);
+                object_add_text(o, "parameter", "pool");
+                object_add_int(o, "min", 0);
+                object_add_int(o, "max", 0);
                 control_fail(c, "OutOfRange", o, "pool %s is cold: its workers are started for their jobs, up to Max=%u", pool->name, pool->config->max);
                 return;
         }
         if (target < 0 || target > POOL_WORKERS_MAX || pool_scale(pool, (unsigned) target) < 0) {
-                add_text(o, "parameter", "target");
-                add_int(o, "min", pool->config->min);
-                add_int(o, "max", pool->config->max);
+                object_add_text(o, "parameter", "target");
+                object_add_int(o, "min", pool->config->min);
+                object_add_int(o, "max", pool->config->max);
                 control_fail(c, "OutOfRange", o, "pool %s can have from Min=%u to Max=%u workers", pool->name, pool->config->min, pool->config->max);
                 return;
         }
-        add_int(o, "target", (uint64_t) target);
+        object_add_int(o, "target", (uint64_t) target);
         control_reply(c, o, false);
 }
 
@@ -567,21 +364,31 @@ static void method_resume_pool(ControlClient *c, json_object *p) {
         control_reply(c, NULL, false);
 }
 
+static void tell_kill(ControlClient *c, const Worker *w, int sig) {
+        EventFields f = worker_fields(w);
+        const char *name = sigabbrev_np(sig);
+
+        event_send(c->server->host, EVENT_WORKER_KILLED, &f, "Sending %s%s to %s, as uid %u, pid %d asks for", name ? "SIG" : "a real-time signal",
+                   strempty(name), w->name, c->peer.uid, (int) c->peer.pid);
+}
+
 static void method_kill_worker(ControlClient *c, json_object *p) {
         Worker *w = need_worker(c, p);
         int64_t sig = 0;
 
         if (!w)
                 return;
-        int r = get_int(c, p, "signal", 1, 64, &sig);
+        int r = parameter_int(c, p, "signal", 1, 64, &sig);
         if (r < 0)
                 return;
-        if (r == 0)
+        if (r == 0) {
+                tell_kill(c, w, SIGTERM);
                 worker_stop(w, "was stopped by an operator");
-        else if ((r = worker_signal(w, (int) sig)) < 0) {
+        } else if ((r = worker_signal(w, (int) sig)) < 0) {
                 control_fail(c, "Busy", NULL, "cannot signal %s: %s", w->name, strerror(-r));
                 return;
-        }
+        } else
+                tell_kill(c, w, (int) sig);
         control_reply(c, NULL, false);
 }
 
@@ -598,7 +405,7 @@ static void method_events(ControlClient *c, json_object *p) {
         const char *pool = NULL;
         int64_t limit = c->more ? 0 : EVENTS_KEPT;
 
-        if (get_text(c, p, "pool", &pool) >= 0 && get_int(c, p, "limit", 0, EVENTS_KEPT, &limit) >= 0)
+        if (parameter_text(c, p, "pool", &pool) >= 0 && parameter_int(c, p, "limit", 0, EVENTS_KEPT, &limit) >= 0)
                 control_events_start(c, pool, (unsigned) limit);
 }
 
@@ -608,7 +415,7 @@ static void method_show_config(ControlClient *c, json_object *p) {
         json_object *o;
         int r;
 
-        if (get_text(c, p, "unit", &unit) < 0)
+        if (parameter_text(c, p, "unit", &unit) < 0)
                 return;
         r = c->server->ops->show_config(c->server->userdata, unit, &text);
         if (r < 0) {
@@ -616,7 +423,7 @@ static void method_show_config(ControlClient *c, json_object *p) {
                 return;
         }
         o = json_object_new_object();
-        add_text(o, "text", text);
+        object_add_text(o, "text", text);
         control_reply(c, o, false);
 }
 
@@ -668,6 +475,17 @@ const Method control_methods[] = {
         { "Run", method_run, LEVEL_SUBMIT },
         { "Wait", method_wait, LEVEL_SUBMIT },
         { "CancelJob", method_cancel_job, LEVEL_SUBMIT },
+        { "RetryJob", method_retry_job, LEVEL_SUBMIT },
+        { "JobResult", method_job_result, LEVEL_SUBMIT },
+        { "PurgeJobs", method_purge_jobs, LEVEL_OPERATE },
+        { "StoreStats", method_store_stats, LEVEL_OBSERVE },
+        { "CheckStore", method_check_store, LEVEL_ADMIN },
+        { "BackupStore", method_backup_store, LEVEL_ADMIN },
+        { "VacuumStore", method_vacuum_store, LEVEL_ADMIN },
+        { "AcceptLoss", method_accept_loss, LEVEL_ADMIN },
+        { "CacheStats", method_cache_stats, LEVEL_OBSERVE },
+        { "ListCache", method_list_cache, LEVEL_OBSERVE },
+        { "PurgeCache", method_purge_cache, LEVEL_OPERATE },
         { "ScalePool", method_scale_pool, LEVEL_OPERATE },
         { "DrainPool", method_drain_pool, LEVEL_OPERATE },
         { "ResumePool", method_resume_pool, LEVEL_OPERATE },

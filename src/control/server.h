@@ -19,6 +19,8 @@ typedef struct ServerOps {
         int (*reload)(void *userdata, struct json_object **ret_changed, struct json_object **ret_messages);
         /* Asks for a re-exec at the end of the round. Returns 0 or -errno with a text. */
         int (*reexec)(void *userdata, char **reterr_text);
+        /* Takes over a stored job that is queued again. Returns 0 or -ENOMEM. */
+        int (*retried)(void *userdata, JobRecord *r);
         /* The configuration as text; -ENOENT for an unknown unit. */
         int (*show_config)(void *userdata, const char *unit, char **ret);
 } ServerOps;
@@ -58,6 +60,7 @@ struct Server {
         KeptEvent events[EVENTS_KEPT];
         unsigned n_events, event_at;
         bool stopping;                 /* no new jobs are taken */
+        bool answer_early;             /* a fault was injected: durable jobs are answered before they are recorded */
 };
 
 int server_init(Server *s, Host *h, JobTable *t, Router *r, const ServerOps *ops, void *userdata);
@@ -84,6 +87,8 @@ void control_clients_done(Server *s);
 void job_clients_done(Server *s);
 /* True while a descriptor waits for a client: it cannot be handed over to another image. */
 bool job_clients_passing(Server *s);
+/* Reads from them again, after Host.hold. */
+void job_clients_resume(Server *s);
 void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f);
 int control_clients_serialize(Server *s, struct StateWriter *sw, struct json_object *array);
 int control_client_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);

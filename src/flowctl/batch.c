@@ -347,7 +347,7 @@ static bool slot_refused(Batch *b, Slot *s, const char *code) {
 
 /* Refusals that every other job would get too end it all. */
 static void batch_refused(Batch *b, const char *code) {
-        static const char *const all[] = { "NoSuchPool", "NotPermitted" };
+        static const char *const all[] = { "NoSuchPool", "NotPermitted", "StoreUnavailable" };
 
         for (size_t i = 0; i < ELEMENTSOF(all) && !b->single && b->kind != BATCH_WAIT; i++)
                 if (streq_ptr(code, all[i])) {
@@ -391,13 +391,17 @@ static int on_result(Batch *b, Slot *s, const FlowEvent *e) {
 }
 
 static int on_accepted(Batch *b, Slot *s, const FlowEvent *e) {
+        if (e->duplicate && !option(b->c, OPTION_QUIET)) {
+                progress_clear(&b->progress);
+                error_print("job %s has that key already; it is not run a second time.", e->job_id);
+        }
         if (b->kind != BATCH_SUBMIT) {
                 slot_drop_content(b, s);
                 return 0;
         }
         b->in_flight--;
         batch_grow(b);
-        return slot_end(b, s, &(Outcome) { .job_id = e->job_id, .status = FLOW_COMPLETED, .data = "" });
+        return slot_end(b, s, &(Outcome) { .job_id = e->job_id, .status = FLOW_COMPLETED, .data = "", .duplicate = e->duplicate });
 }
 
 static void on_progress(Batch *b, const FlowEvent *e) {

@@ -88,6 +88,7 @@ typedef struct Outcome {
         size_t size;
         const char *error, *code;
         const FlowResult *result; /* more about it, or NULL */
+        bool duplicate;           /* an earlier job with its key; keys are of single jobs only */
 } Outcome;
 
 /* Runs it to the end. Returns an exit status. The caller has filled in the first part; everything is freed. */

@@ -21,6 +21,8 @@ int verb_config_cat(Flowctl *c, int argc, char **argv) {
         const char *text;
         int r;
 
+        if (argc > 0 && !strchr(argv[0], '.'))
+                return usage_error(c, "'%s' is no unit; perhaps %s.pool or %s.worker is", argv[0], argv[0], argv[0]);
         if (argc > 0)
                 json_object_object_add(parameters, "unit", json_object_new_string(argv[0]));
         r = control_call(c, "ShowConfig", TAKE_PTR(parameters), &reply);

@@ -10,15 +10,12 @@
 #include "flowctl/flowctl.h"
 
 int control_connect_failed(const Flowctl *c, const char *socket, int error) {
-        bool user = option(c, OPTION_USER) || (getenv("XDG_RUNTIME_DIR") && strncmp(c->runtime, getenv("XDG_RUNTIME_DIR"),
-                                                                                     strlen(getenv("XDG_RUNTIME_DIR"))) == 0);
-
         if (error == -ENOENT || error == -ECONNREFUSED || error == -ENOTDIR) {
                 error_print("flowd is not running here: %s at %s/%s.", error == -ECONNREFUSED ? "nobody answers" : "no socket",
                             c->runtime, socket);
                 if (streq(c->runtime, RUNTIME_SYSTEM))
                         fputs("Start it with 'systemctl start flowd', ask your own with --user, ", stderr);
-                else if (user)
+                else if (runtime_is_user(c->runtime))
                         fputs("Start it with 'systemctl --user start flowd', ask the system's with --system, ", stderr);
                 else
                         fprintf(stderr, "Start it with 'flowd --config=DIR --runtime=%s --state=DIR', ", c->runtime);
@@ -93,7 +90,7 @@ static int error_invalid_config(const VarlinkError *e) {
 }
 
 int control_error(const Flowctl *c, const VarlinkError *e) {
-        static const char *const refused[] = { "QueueFull", "PoolUnavailable", "LimitReached", "Busy" };
+        static const char *const refused[] = { "QueueFull", "PoolUnavailable", "StoreUnavailable", "LimitReached", "Busy" };
         static const char *const interface[] = { "MethodNotFound", "MethodNotImplemented", "InterfaceNotFound" };
         const char *name = varlink_error_short_name(e);
 

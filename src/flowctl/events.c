@@ -115,7 +115,7 @@ static int logs_private(const Flowctl *c, int64_t pid) {
 static char logs_mode(Flowctl *c, int64_t *ret_pid) {
         _cleanup_(varlink_error_freep) VarlinkError *e = NULL;
         _cleanup_json_ json_object *s = NULL;
-        const char *mode, *xdg = getenv("XDG_RUNTIME_DIR");
+        const char *mode;
 
         if (varlink_client_new(c->runtime, &c->client) >= 0 &&
             varlink_client_call(c->client, "io.flowd.Status", NULL, 5 * USEC_PER_SEC, &s, &e) > 0 &&
@@ -125,7 +125,7 @@ static char logs_mode(Flowctl *c, int64_t *ret_pid) {
         }
         if (streq(c->runtime, RUNTIME_SYSTEM))
                 return 's';
-        return option(c, OPTION_USER) || (xdg && strncmp(c->runtime, xdg, strlen(xdg)) == 0) ? 'u' : 'p';
+        return runtime_is_user(c->runtime) ? 'u' : 'p';
 }
 
 int verb_logs(Flowctl *c, int argc _unused_, char **argv _unused_) {

@@ -58,6 +58,16 @@ typedef enum OptionId {
         OPTION_UNORDERED,
         OPTION_TAG,
         OPTION_JOBS,
+        OPTION_DURABLE,
+        OPTION_KEY,
+        OPTION_RETRIES,
+        OPTION_RETRY_DELAY,
+        OPTION_DELAY,
+        OPTION_SINCE,
+        OPTION_OFFSET,
+        OPTION_LENGTH,
+        OPTION_ALL,
+        OPTION_WORKER_TYPE,
         _OPTION_MAX,
 } OptionId;
 
@@ -76,7 +86,7 @@ typedef struct Verb {
 struct Flowctl {
         const Verb *verb;
         char *runtime;
-        const char *options[_OPTION_MAX]; /* NULL: not given; "" for those without an argument */
+        const char *options[_OPTION_MAX]; /* NULL: not given; "" where without an argument */
         VarlinkClient *client;            /* NULL until control_connect() */
 };
 
@@ -97,6 +107,8 @@ int options_parse(Flowctl *c, int argc, char **argv, char ***ret_args, int *ret_
  * STATUS_USAGE, told. */
 int option_number(const Flowctl *c, OptionId id, uint64_t min, uint64_t max, uint64_t *ret);
 int option_usec(const Flowctl *c, OptionId id, uint64_t *ret);
+/* Likewise a time of day, or a span before now: µs since the epoch. */
+int option_time(const Flowctl *c, OptionId id, uint64_t *ret);
 /* "pool", for messages. */
 const char *option_name(OptionId id);
 
@@ -106,7 +118,7 @@ extern const size_t n_verbs;
 typedef struct Option {
         const char *name;
         char letter;     /* 0: none */
-        const char *arg; /* NULL: takes none */
+        const char *arg; /* NULL: takes none; "[ARG]": may have one */
         const char *help;
 } Option;
 extern const Option options[_OPTION_MAX];
@@ -115,6 +127,11 @@ extern const Option options[_OPTION_MAX];
 void help_print(const Verb *verb); /* NULL: all of them */
 /* Of `n` names, the one nearest to `word`, or NULL where none is near. */
 const char *name_nearest(const char *word, const char *const *names, size_t n);
+
+/* when.c */
+/* A time as systemd writes it: "2026-11-25 10:00[:00]", "2026-11-25", "10:00", "today", "yesterday", "now", "@SECONDS", with the day of
+ * the week before it or UTC behind it; or a span, so long before `now`. All µs since the epoch. Returns 0 or -EINVAL. */
+int when_parse(const char *s, uint64_t now, uint64_t *ret);
 
 /* control.c: talking to the control socket, in words */
 /* Connects where that was not done yet. Returns 0 or an exit status, told. */
@@ -145,6 +162,20 @@ int verb_worker_recycle(Flowctl *c, int argc, char **argv);
 int verb_job_list(Flowctl *c, int argc, char **argv);
 int verb_job_show(Flowctl *c, int argc, char **argv);
 int verb_job_cancel(Flowctl *c, int argc, char **argv);
+int verb_job_retry(Flowctl *c, int argc, char **argv);
+int verb_job_result(Flowctl *c, int argc, char **argv);
+int verb_dead_list(Flowctl *c, int argc, char **argv);
+int verb_dead_show(Flowctl *c, int argc, char **argv);
+int verb_dead_requeue(Flowctl *c, int argc, char **argv);
+int verb_dead_purge(Flowctl *c, int argc, char **argv);
+int verb_store_stats(Flowctl *c, int argc, char **argv);
+int verb_store_check(Flowctl *c, int argc, char **argv);
+int verb_store_backup(Flowctl *c, int argc, char **argv);
+int verb_store_vacuum(Flowctl *c, int argc, char **argv);
+int verb_store_accept_loss(Flowctl *c, int argc, char **argv);
+int verb_cache_stats(Flowctl *c, int argc, char **argv);
+int verb_cache_list(Flowctl *c, int argc, char **argv);
+int verb_cache_purge(Flowctl *c, int argc, char **argv);
 int verb_run(Flowctl *c, int argc, char **argv);
 int verb_submit(Flowctl *c, int argc, char **argv);
 int verb_wait(Flowctl *c, int argc, char **argv);

@@ -10,7 +10,8 @@
 #include "flowctl/flowctl.h"
 
 #define B(x) (1ULL << OPTION_##x)
-#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD))
+#define O_DURABLE (B(DURABLE) | B(KEY) | B(RETRIES) | B(RETRY_DELAY) | B(DELAY))
+#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
 #define O_SOURCES (B(FILE) | B(LINES) | B(NULL) | B(EACH) | B(FILES) | B(FILES_FROM) | B(JOBS) | B(PROGRESS))
 
 const Option options[_OPTION_MAX] = {
@@ -26,7 +27,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_POOL] = { "pool", 'p', "POOL", "The pool that is meant" },
         [OPTION_WORKER] = { "worker", 'w', "WORKER", "The worker that is meant, as POOL/SLOT" },
         [OPTION_JOB] = { "job", 0, "JOB", "The job that is meant" },
-        [OPTION_STATE] = { "state", 0, "STATE", "Only jobs that are queued, running, completed, failed, timeout or cancelled" },
+        [OPTION_STATE] = { "state", 0, "STATE", "Only jobs that are queued, running, completed, failed, timeout, cancelled or dead" },
         [OPTION_LIMIT] = { "limit", 'n', "N", "At most N of them, the newest; for events 20 by default" },
         [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on as more comes, until interrupted" },
         [OPTION_SIGNAL] = { "signal", 's', "SIGNAL", "Send that signal, a name or a number, instead of TERM and then KILL" },
@@ -50,6 +51,17 @@ const Option options[_OPTION_MAX] = {
         [OPTION_UNORDERED] = { "unordered", 'u', NULL, "Print results as they come, not in the order of the input" },
         [OPTION_TAG] = { "tag", 0, NULL, "Begin each result with its line number, argument, file or job id, and a tab" },
         [OPTION_JOBS] = { "jobs", 'j', "N", "At most N jobs in flight, 512 by default" },
+        [OPTION_DURABLE] = { "durable", 0, "[HOW]",
+                             "What the job survives: yes, a power cut (default of submit); process, the end of flowd; no (default of run)" },
+        [OPTION_KEY] = { "key", 0, "KEY", "The same key again, and it is the same durable job again, not a second one" },
+        [OPTION_RETRIES] = { "retries", 0, "N", "Follow up to N failed attempts by another, in place of Retries=" },
+        [OPTION_RETRY_DELAY] = { "retry-delay", 0, "SPAN", "The first delay between them, in place of RetryDelay=" },
+        [OPTION_DELAY] = { "delay", 0, "SPAN", "Begin no attempt before so long from now" },
+        [OPTION_SINCE] = { "since", 0, "TIME", "Only jobs accepted since then: a time, or a span before now" },
+        [OPTION_OFFSET] = { "offset", 0, "N", "Only what follows the first N bytes" },
+        [OPTION_LENGTH] = { "length", 0, "N", "At most N bytes" },
+        [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
+        [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Only what workers of that type made" },
 };
 
 const Verb verbs[] = {
@@ -66,14 +78,35 @@ const Verb verbs[] = {
           "of each, in the order of the input; a job that failed leaves an empty line and a message on standard\n"
           "error, and the exit status is 1." },
         { "submit", "[PAYLOAD|-]", 0, -1, O_LIMITS | O_SOURCES, verb_submit, "Submit a job, or many, and print their ids",
-          "flowd keeps the job when flowctl ends, and its result in memory, for 'flowctl wait'. The payload is as for\n"
-          "run, with --lines, --null, --each, --files or --files-from there are many." },
+          "flowd keeps the job when flowctl ends, and its result, for 'flowctl wait'. The payload is as for run, with\n"
+          "--lines, --null, --each, --files or --files-from there are many." },
         { "wait", "JOB...|-", 1, -1, B(UNORDERED) | B(TAG) | B(PROGRESS), verb_wait,
           "Wait for submitted jobs and print their results",
           "\"-\" reads the ids from standard input, one a line. Ctrl-C ends the waiting, not the jobs." },
-        { "job list", "", 0, 0, B(POOL) | B(STATE) | B(LIMIT), verb_job_list, "List jobs, the newest first", NULL },
+        { "job list", "", 0, 0, B(POOL) | B(STATE) | B(METHOD) | B(SESSION) | B(SINCE) | B(LIMIT), verb_job_list,
+          "List jobs, the newest first", NULL },
         { "job show", "JOB...", 1, -1, 0, verb_job_show, "Show all about a job", NULL },
         { "job cancel", "JOB...", 1, -1, 0, verb_job_cancel, "End a job", NULL },
+        { "job retry", "JOB...", 1, -1, B(DELAY), verb_job_retry, "Queue a durable job that has ended once more", NULL },
+        { "job result", "JOB", 1, 1, B(OFFSET) | B(LENGTH), verb_job_result, "Print the result of a job that has ended, or a part of it",
+          "The exit status is the job's, as for wait." },
+        { "dead list", "", 0, 0, B(POOL) | B(METHOD) | B(SESSION) | B(SINCE) | B(LIMIT), verb_dead_list,
+          "List jobs that killed too many workers", NULL },
+        { "dead show", "JOB...", 1, -1, 0, verb_dead_show, "Show all about one, and why it is dead", NULL },
+        { "dead requeue", "JOB...|--all", 0, -1, B(ALL) | B(POOL) | B(METHOD) | B(DELAY), verb_dead_requeue,
+          "Queue one once more, or all", "--pool= and --method= are about --all: only those." },
+        { "dead purge", "JOB...|--all", 0, -1, B(ALL) | B(POOL) | B(METHOD), verb_dead_purge, "Remove one for good, or all",
+          "--pool= and --method= are about --all: only those." },
+        { "store stats", "", 0, 0, 0, verb_store_stats, "Show what is in the store, and how well it is", NULL },
+        { "store check", "", 0, 0, 0, verb_store_check, "Read the store whole and check it; the exit status is 1 if it is damaged", NULL },
+        { "store backup", "FILE", 1, 1, 0, verb_store_backup, "Have flowd write a copy of the store to a new file",
+          "FILE is written by flowd and as its user, and must not exist yet. Jobs go on meanwhile." },
+        { "store vacuum", "", 0, 0, 0, verb_store_vacuum, "Give what is free in the store back to the file system", NULL },
+        { "store accept-loss", "", 0, 0, 0, verb_store_accept_loss, "Take durable jobs again after the store was damaged",
+          "'flowctl store stats' says what was lost, as far as that is known." },
+        { "cache stats", "", 0, 0, 0, verb_cache_stats, "Show what results that are kept for equal jobs take", NULL },
+        { "cache list", "", 0, 0, B(METHOD) | B(LIMIT), verb_cache_list, "List them, those used last first", NULL },
+        { "cache purge", "", 0, 0, B(ALL) | B(METHOD) | B(WORKER_TYPE), verb_cache_purge, "Forget those of a method or worker type, or all", NULL },
         { "pool list", "[POOL...]", 0, -1, 0, verb_pool_list, "List pools", NULL },
         { "pool show", "POOL...", 1, -1, 0, verb_pool_show, "Show all about a pool", NULL },
         { "pool scale", "POOL N", 2, 2, 0, verb_pool_scale, "Set how many workers a pool keeps, from its Min= to its Max=", NULL },
@@ -102,8 +135,9 @@ const size_t n_verbs = ELEMENTSOF(verbs);
 static void print_option(OptionId id) {
         const Option *o = options + id;
         char text[80];
-        int n = snprintf(text, sizeof(text), "  %c%c --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->name,
-                         o->arg ? "=" : "", strempty(o->arg));
+        const char *arg = strempty(o->arg), *bracket = *arg == '[' ? "[" : "";
+        int n = snprintf(text, sizeof(text), "  %c%c --%s%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->name, bracket,
+                         o->arg ? "=" : "", arg + strlen(bracket));
 
         if (n >= HELP_COLUMN)
                 printf("%s\n%*s%s\n", text, HELP_COLUMN, "", o->help);

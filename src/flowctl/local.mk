@@ -6,12 +6,14 @@ flowctl_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
 flowctl_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)
 flowctl_SOURCES = \
 	%D%/batch.c %D%/batch.h \
+	%D%/cache.c \
 	%D%/config.c \
 	%D%/control.c \
+	%D%/dead.c \
 	%D%/events.c \
 	%D%/flowctl.h \
 	%D%/help.c \
-	%D%/job.c \
+	%D%/job.c %D%/job-table.h \
 	%D%/main.c \
 	%D%/options.c \
 	%D%/outcome.c \
@@ -20,6 +22,8 @@ flowctl_SOURCES = \
 	%D%/run.c \
 	%D%/source.c %D%/source.h \
 	%D%/status.c \
+	%D%/store.c \
 	%D%/term.c %D%/term.h \
 	%D%/top.c \
+	%D%/when.c \
 	%D%/worker.c

@@ -38,6 +38,15 @@ int option_usec(const Flowctl *c, OptionId id, uint64_t *ret) {
         return 0;
 }
 
+int option_time(const Flowctl *c, OptionId id, uint64_t *ret) {
+        if (!option(c, id))
+                return 0;
+        if (when_parse(c->options[id], realtime_usec(), ret) < 0)
+                return usage_error(c, "--%s=%s: this takes a time such as '2026-11-25 10:00', today, yesterday or @1795600000, or a span "
+                                   "before now, such as 2h", option_name(id), c->options[id]);
+        return 0;
+}
+
 static int unknown_option(const Flowctl *c, const char *word) {
         const char *names[_OPTION_MAX], *near;
         char name[64];
@@ -77,7 +86,10 @@ static int unknown_verb(const Flowctl *c, const char *first, const char *second)
 }
 
 /* A family without its second word: "pool" is "pool list"; "config" is ambiguous. */
-static const char *const families[][2] = { { "job", "list" }, { "pool", "list" }, { "worker", "list" }, { "config", NULL } };
+static const char *const families[][2] = {
+        { "job", "list" },    { "pool", "list" },   { "worker", "list" }, { "dead", "list" },
+        { "store", "stats" }, { "cache", "stats" }, { "config", NULL },
+};
 
 /* Finds the verb in the arguments; *ret_used says how many of them it took. Returns -1, or an exit status. */
 static int verb_find(Flowctl *c, char **args, int n, int *ret_used) {
@@ -115,8 +127,8 @@ static int verb_check(const Flowctl *c, int n_args) {
                 return usage_error(c, "'%s' needs %s: flowctl %s %s", v->name,
                                    v->min - n_args > 1 ? "more arguments" : "another argument", v->name, v->args);
         if (v->max >= 0 && n_args > v->max)
-                return usage_error(c, "'%s' takes %s: flowctl %s %s", v->name, v->max == 0 ? "no arguments" : "fewer arguments",
-                                   v->name, v->args);
+                return usage_error(c, "'%s' takes %s: flowctl %s%s%s", v->name, v->max == 0 ? "no arguments" : "fewer arguments",
+                                   v->name, *v->args ? " " : "", v->args);
         return -1;
 }
 
@@ -127,7 +139,8 @@ int options_parse(Flowctl *c, int argc, char **argv, char ***ret_args, int *ret_
 
         for (int i = 0; i < _OPTION_MAX; i++) {
                 longs[i] =
-                        (struct option){ options[i].name, options[i].arg ? required_argument : no_argument, NULL, LONG_BASE + i };
+                        (struct option){ options[i].name, !options[i].arg ? no_argument : options[i].arg[0] == '[' ? optional_argument :
+                                         required_argument, NULL, LONG_BASE + i };
                 if (options[i].letter) {
                         *l++ = options[i].letter;
                         if (options[i].arg)

@@ -26,7 +26,7 @@ int outcome_status(FlowStatus status, const char *code) {
         case FLOW_REFUSED:
                 if (streq_ptr(code, "NotPermitted"))
                         return STATUS_NOT_PERMITTED;
-                return streq_ptr(code, "NoSuchJob") || streq_ptr(code, "InvalidPayload") ? STATUS_FAILED : STATUS_REFUSED;
+                return streq_ptr(code, "InvalidPayload") ? STATUS_FAILED : STATUS_REFUSED;
         default:
                 return STATUS_FAILED;
         }
@@ -146,6 +146,8 @@ static void outcome_print_json(Batch *b, const Outcome *o) {
                 put_member(b, "\"job\":", o->job_id);
                 separator = ",";
         }
+        if (o->duplicate)
+                put_text(b, ",\"duplicate\":true");
         if (b->kind != BATCH_SUBMIT || o->status != FLOW_COMPLETED) {
                 put_text(b, separator);
                 put_member(b, "\"status\":", strempty(flow_status_to_string(o->status)));
@@ -189,7 +191,10 @@ static void print_failure(Batch *b, const Outcome *o) {
                         [FLOW_CANCELLED] = "the job was cancelled",
                         [FLOW_REFUSED] = "refused",
                 };
-                error_print("%s: %s", words[o->status], outcome_reason(o));
+                if (streq_ptr(o->code, "NoSuchJob") && o->job_id) /* "there is no such job" does not say which */
+                        error_print("%s: %s: %s", o->job_id, words[o->status], outcome_reason(o));
+                else
+                        error_print("%s: %s", words[o->status], outcome_reason(o));
         } else
                 fprintf(stderr, "%s: %s: %s\n", outcome_label(b, o->number, o->name, buf, sizeof(buf)),
                         strempty(flow_status_to_string(o->status)), outcome_reason(o));

@@ -9,5 +9,7 @@
 
 /* Prints an array of pools; `what` as in table_print(). */
 void pool_table_print(const Flowctl *c, json_object *pools, const char *what);
+/* Returns 0 where there is such a pool, else the exit status after having told. */
+int pool_check(Flowctl *c, const char *name);
 /* Says of those that are not well why. */
 void pool_reasons_print(json_object *pools, bool colours);

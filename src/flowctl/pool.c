@@ -58,6 +58,27 @@ void pool_reasons_print(json_object *pools, bool colours) {
         }
 }
 
+static int pool_get(Flowctl *c, const char *name, json_object **ret) {
+        _cleanup_json_ json_object *one = NULL, *parameters = json_object_new_object();
+
+        json_object_object_add(parameters, "name", json_object_new_string(name));
+        int r = control_call(c, "ListPools", TAKE_PTR(parameters), &one);
+        if (r > 0)
+                return r;
+        if (json_length(json_member(one, "pools")) == 0) {
+                error_print("there is no pool '%s'; 'flowctl pool list' lists them.", name);
+                return STATUS_FAILED;
+        }
+        *ret = TAKE_PTR(one);
+        return 0;
+}
+
+int pool_check(Flowctl *c, const char *name) {
+        _cleanup_json_ json_object *one = NULL;
+
+        return pool_get(c, name, &one);
+}
+
 /* Asks for the named pools, or for all of them; the reply is one object with all of them. */
 static int pools_get(Flowctl *c, int argc, char **argv, json_object **ret) {
         _cleanup_json_ json_object *all = NULL;
@@ -67,16 +88,10 @@ static int pools_get(Flowctl *c, int argc, char **argv, json_object **ret) {
                 return control_call(c, "ListPools", NULL, ret);
         for (int i = 0; i < argc; i++) {
                 _cleanup_json_ json_object *one = NULL;
-                json_object *parameters = json_object_new_object();
 
-                json_object_object_add(parameters, "name", json_object_new_string(argv[i]));
-                r = control_call(c, "ListPools", parameters, &one);
+                r = pool_get(c, argv[i], &one);
                 if (r > 0)
                         return r;
-                if (json_length(json_member(one, "pools")) == 0) {
-                        error_print("there is no pool '%s'; 'flowctl pool list' lists them.", argv[i]);
-                        return STATUS_FAILED;
-                }
                 if (!all)
                         all = TAKE_PTR(one);
                 else
@@ -96,12 +111,13 @@ int verb_pool_list(Flowctl *c, int argc, char **argv) {
                 return r;
         if (option(c, OPTION_JSON))
                 return json_print(reply, true);
-        pool_table_print(c, json_member(reply, "pools"), "pools");
+        pool_table_print(c, json_member(reply, "pools"), "pool");
         return STATUS_OK;
 }
 
 static void pool_print(json_object *p, bool colours) {
         const char *state = strna(json_text(p, "state")), *reason = json_text(p, "reason");
+        int64_t spawned = json_int(p, "spawned"), crashes = json_int(p, "crashes"), running = json_int(p, "running"), slots = json_int(p, "slots");
         char a[NUMBER_SIZE], b[NUMBER_SIZE];
 
         printf("%s%s%s %s%s%s - %s workers of type %s (%s)\n", colour(colours, state_colour(state)), utf8_wanted() ? "●" : "*",
@@ -116,10 +132,10 @@ static void pool_print(json_object *p, bool colours) {
                     " busy",
                     json_int(p, "workers"), json_int(p, "max"), json_int(p, "min"), json_int(p, "target"), json_int(p, "ready"),
                     json_int(p, "busy"));
-        field_print(colours, "Started", "%" PRId64 " workers so far, %" PRId64 " crashes", json_int(p, "spawned"),
-                    json_int(p, "crashes"));
-        field_print(colours, "Running", "%" PRId64 " jobs in %" PRId64 " slots", json_int(p, "running"), json_int(p, "slots"));
-        field_print(colours, "Queued", "%" PRId64 " jobs of at most %" PRId64 ", %s", json_int(p, "queued"),
+        field_print(colours, "Started", "%" PRId64 " worker%s so far, %" PRId64 " %s", spawned, plural((uint64_t) spawned), crashes,
+                    crashes == 1 ? "crash" : "crashes");
+        field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots));
+        field_print(colours, "Queued", "%" PRId64 " of at most %" PRId64 ", %s", json_int(p, "queued"),
                     json_int(p, "queue_max"), format_bytes(a, (uint64_t) json_int(p, "queued_bytes")));
         field_print(colours, "Ended",
                     "%" PRId64 " completed, %" PRId64 " failed, %" PRId64 " timeout, %" PRId64 " cancelled; %" PRId64 " refused",
@@ -167,7 +183,7 @@ int verb_pool_scale(Flowctl *c, int argc _unused_, char **argv) {
         if (option(c, OPTION_JSON))
                 return json_print(reply, true);
         if (!option(c, OPTION_QUIET))
-                printf("Pool %s: %" PRId64 " workers wanted.\n", argv[0], json_int(reply, "target"));
+                printf("Pool %s: %" PRId64 " worker%s wanted.\n", argv[0], json_int(reply, "target"), plural((uint64_t) json_int(reply, "target")));
         return STATUS_OK;
 }
 

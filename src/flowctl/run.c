@@ -9,6 +9,8 @@
 #include "basic/str.h"
 #include "flowctl/batch.h"
 
+#define RETRIES_MAX 1000U /* as flowd's own limit */
+
 /* Where the payloads are from. Fills in b->source, single, separator. Returns 0 or an exit status. */
 static int source_choose(Batch *b, int argc, char **argv) {
         static const OptionId many[] = { OPTION_LINES, OPTION_EACH, OPTION_FILES, OPTION_FILES_FROM, OPTION_FILE };
@@ -75,6 +77,45 @@ static int priority_parse(const Flowctl *c, int *ret) {
         return 0;
 }
 
+/* What a job survives, and how often and when it is tried. Returns 0 or an exit status. */
+static int durable_choose(Batch *b) {
+        FlowRequest *q = &b->request;
+        Flowctl *c = b->c;
+        const char *durable = c->options[OPTION_DURABLE];
+        uint64_t retries = 0;
+        int r;
+
+        if (!durable)
+                q->durable = b->kind == BATCH_SUBMIT ? 3 : 0; /* submit: where there is a store */
+        else if (!*durable || streq(durable, "yes"))
+                q->durable = 2;
+        else if (streq(durable, "process"))
+                q->durable = 1;
+        else if (streq(durable, "no"))
+                q->durable = 0;
+        else
+                return usage_error(c, "--durable=%s: this takes yes, process or no", durable);
+        q->key = c->options[OPTION_KEY];
+        if (q->key && !*q->key)
+                return usage_error(c, "--key= needs a text");
+        if (q->key && !b->single)
+                return usage_error(c, "--key=%s is of one job: many with one key would be one", q->key);
+        r = option_number(c, OPTION_RETRIES, 0, RETRIES_MAX, &retries);
+        if (r > 0)
+                return r;
+        if (option(c, OPTION_RETRIES))
+                q->retries = retries > 0 ? (int) retries : -1;
+        r = option_usec(c, OPTION_RETRY_DELAY, &q->retry_delay_usec);
+        if (r > 0)
+                return r;
+        r = option_usec(c, OPTION_DELAY, &q->not_before_usec);
+        if (r > 0)
+                return r;
+        if (q->not_before_usec > 0)
+                q->not_before_usec += realtime_usec();
+        return 0;
+}
+
 /* Fills in the pattern of the jobs. Returns 0 or an exit status. */
 static int request_choose(Batch *b) {
         static const char *const tiers[] = { "hot", "warm", "cold" };
@@ -108,6 +149,9 @@ static int request_choose(Batch *b) {
                 return r;
         if (q->deadline_usec > 0)
                 q->deadline_usec += realtime_usec();
+        r = durable_choose(b);
+        if (r > 0)
+                return r;
         return priority_parse(c, &q->priority);
 }
 
@@ -154,8 +198,7 @@ int verb_submit(Flowctl *c, int argc, char **argv) {
         int r = jobs_run(c, BATCH_SUBMIT, argc, argv);
 
         if (r == STATUS_OK && isatty(STDERR_FILENO) && !option(c, OPTION_QUIET))
-                fprintf(stderr, "'flowctl wait JOB' prints a result. It is kept in memory, up to ResultsMax=, until flowd stops: "
-                                "there is no store yet.\n");
+                fprintf(stderr, "'flowctl wait JOB' prints a result.\n");
         return r;
 }
 

@@ -11,13 +11,13 @@ static void print_state(json_object *s, bool colours) {
         const char *state = strna(json_text(s, "state")), *summary = json_text(s, "summary");
         Colour c = state_colour(state);
 
+        if (summary && strncmp(summary, state, strlen(state)) == 0) /* it begins with the state, which is said already */
+                summary += strlen(state);
+
         printf("%s%s%s flowd - pools of worker processes\n", colour(colours, c), utf8_wanted() ? "●" : "*",
                colour(colours, COLOUR_NORMAL));
         field_begin(colours, "State");
-        printf("%s%s%s", colour(colours, c), state, colour(colours, COLOUR_NORMAL));
-        if (summary && *summary)
-                printf(" (%s)", summary);
-        putchar('\n');
+        printf("%s%s%s%s\n", colour(colours, c), state, colour(colours, COLOUR_NORMAL), strempty(summary));
 }
 
 static void print_process(json_object *s, bool colours) {

@@ -207,7 +207,7 @@ void table_print(Table *t, const Flowctl *c, const char *what) {
         if (t->n > 0)
                 scols_print_table(t->table);
         if (what && !option(c, OPTION_NO_LEGEND) && !option(c, OPTION_QUIET))
-                printf("%s%zu %s listed.\n", t->n > 0 ? "\n" : "", t->n, what);
+                printf("%s%zu %s%s listed.\n", t->n > 0 ? "\n" : "", t->n, what, plural(t->n));
 }
 
 void field_begin(bool colours, const char *name) {

@@ -72,7 +72,7 @@ void table_row(Table *t);
 void table_cell(Table *t, Colour colour, const char *text);
 void table_cell_count(Table *t, uint64_t n);
 void table_cell_number(Table *t, int64_t n);
-/* Prints it to stdout, and behind it, unless `what` is NULL or there is to be no legend, "N WHAT listed." */
+/* Prints it to stdout, and behind it, unless `what` is NULL or there is to be no legend, "N WHATs listed." */
 void table_print(Table *t, const Flowctl *c, const char *what);
 
 /* "     Name: " as `show` and `status` print; the text follows. */

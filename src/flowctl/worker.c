@@ -65,7 +65,7 @@ int verb_worker_list(Flowctl *c, int argc, char **argv) {
         table_init(&t, c, columns, ELEMENTSOF(columns));
         for (size_t i = 0; i < json_length(json_member(reply, "workers")); i++)
                 worker_table_row(&t, json_object_array_get_idx(json_member(reply, "workers"), i));
-        table_print(&t, c, "workers");
+        table_print(&t, c, "worker");
         return STATUS_OK;
 }
 
@@ -73,6 +73,7 @@ static void worker_print(json_object *w, bool colours) {
         const char *state = strna(json_text(w, "state")), *err = json_text(w, "stderr");
         _cleanup_free_ char *jobs = texts_join(json_member(w, "jobs"));
         uint64_t started = (uint64_t) json_int(w, "started_usec");
+        int64_t running = json_int(w, "running"), slots = json_int(w, "slots"), done = json_int(w, "done");
         char a[NUMBER_SIZE], b[NUMBER_SIZE];
 
         printf("%s%s%s %s%s%s - generation %" PRId64 "\n", colour(colours, state_colour(state)), utf8_wanted() ? "●" : "*",
@@ -85,9 +86,9 @@ static void worker_print(json_object *w, bool colours) {
                             format_age(b, started));
         if (json_int(w, "rss") > 0)
                 field_print(colours, "Memory", "%s", format_bytes(a, (uint64_t) json_int(w, "rss")));
-        field_print(colours, "Running", "%" PRId64 " jobs in %" PRId64 " slots%s%s", json_int(w, "running"), json_int(w, "slots"),
+        field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s%s%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots),
                     jobs && *jobs ? ": " : "", strempty(jobs));
-        field_print(colours, "Done", "%" PRId64 " jobs", json_int(w, "done"));
+        field_print(colours, "Done", "%" PRId64 " job%s", done, plural((uint64_t) done));
         if (json_text(w, "last_exit") && *json_text(w, "last_exit"))
                 field_print(colours, "Last exit", "%s", json_text(w, "last_exit"));
         if (err && *err)

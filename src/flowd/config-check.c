@@ -192,6 +192,9 @@ static int check_exec(ConfigLoader *l, const WorkerType *t) {
         if (!t->exec)
                 return config_loader_refused(l, "Exec") ? 0 :
                         loader_error(l, NULL, "Exec= is missing; a command is expected, with its whole path");
+        if (stat(t->exec[0], &st) < 0 && errno == ENOENT && strncmp(s->value, "%L/", 3) == 0)
+                return loader_error(l, "Exec", "Exec=%.300s: %s: no such file; %%L is where flowd's own workers are installed. "
+                                    "To have those of a build tree, start flowd with FLOWD_LIBEXEC=DIR in its environment", s->value, t->exec[0]);
         if (stat(t->exec[0], &st) < 0)
                 return loader_error(l, "Exec", "Exec=%.300s: %s: %s", s->value, t->exec[0],
                                     errno == ENOENT ? "no such file; the whole path of a program is expected" : strerror(errno));
@@ -238,6 +241,14 @@ static int check_limits(ConfigLoader *l, const WorkerType *t) {
         return r;
 }
 
+/* The first delay of a backoff is above its last one. */
+static int delays_error(ConfigLoader *l, const char *key, uint64_t usec, const char *key_max, uint64_t max_usec) {
+        char a[64], b[64];
+
+        return loader_error(l, config_loader_find(l, key) ? key : key_max, "%s=%s: is above %s=%s", key, usec_format(a, sizeof a, usec),
+                            key_max, usec_format(b, sizeof b, max_usec));
+}
+
 int config_check_worker(ConfigLoader *l, WorkerType *t) {
         const char *protocol = protocol_to_string(t->protocol);
         int r = check_exec(l, t);
@@ -259,6 +270,8 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
         if (r == 0 && t->heartbeat_usec > 0 && t->protocol != PROTOCOL_FRAME)
                 r = loader_error(l, "HeartbeatInterval", "HeartbeatInterval=%s: needs Protocol=frame, this is Protocol=%s",
                                  config_loader_find(l, "HeartbeatInterval")->value, protocol);
+        if (r == 0 && t->retry_usec > t->retry_max_usec)
+                r = delays_error(l, "RetryDelay", t->retry_usec, "RetryDelayMax", t->retry_max_usec);
         if (r == 0 && t->protocol != PROTOCOL_EXEC && config_loader_find(l, "Output"))
                 r = loader_warning(l, "Output",
                                    "Output=%s: has no effect with Protocol=%s, whose results say what they are; ignored",
@@ -319,12 +332,7 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                 r = loader_warning(l, "Min", "Min=0: a hot pool without a resident worker is a warm one; Tier=warm would say so");
         if (r == 0 && p->min > p->max)
                 r = loader_error(l, min_set ? "Min" : "Max", "Min=%u: is above Max=%u", p->min, p->max);
-        if (r == 0 && p->restart_usec > p->restart_max_usec) {
-                const char *key = config_loader_find(l, "RestartDelay") ? "RestartDelay" : "RestartDelayMax";
-                char a[64], b[64];
-
-                r = loader_error(l, key, "RestartDelay=%s: is above RestartDelayMax=%s",
-                                 usec_format(a, sizeof a, p->restart_usec), usec_format(b, sizeof b, p->restart_max_usec));
-        }
+        if (r == 0 && p->restart_usec > p->restart_max_usec)
+                r = delays_error(l, "RestartDelay", p->restart_usec, "RestartDelayMax", p->restart_max_usec);
         return r;
 }

@@ -13,6 +13,7 @@
 #include <sys/syslog.h>
 
 #include "flowd/config-internal.h"
+#include "worker/job.h"
 
 typedef struct ConfigParse {
         ConfigLoader *loader;
@@ -128,6 +129,12 @@ static int parse_interval(const ConfigParse *p, void *field, const char *value) 
                 return 0;
         }
         return parse_span(p, field, value);
+}
+
+static int parse_boolean(const ConfigParse *p, void *field, const char *value) {
+        if (bool_parse(value, field) < 0)
+                return refuse(p, "neither yes nor no", "yes, true, on, 1, no, false, off or 0 is allowed");
+        return 0;
 }
 
 static int parse_protocol(const ConfigParse *p, void *field, const char *value) {
@@ -321,6 +328,30 @@ static int parse_variable_names(const ConfigParse *p, void *field, const char *v
         return 0;
 }
 
+static int parse_methods(const ConfigParse *p, void *field, const char *value) {
+        _cleanup_(strv_freep) char **words = NULL;
+        char ***methods = field;
+        int r = split(p, value, &words);
+
+        if (r <= 0)
+                return r;
+        for (char **w = words; w && *w; w++) {
+                if (!**w || strlen(*w) >= JOB_NAME_MAX)
+                        return refuse(p, "not the name of a method",
+                                      "names of at most 255 bytes that blanks separate are allowed, or * for every job");
+                r = strv_append(methods, *w);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int parse_version(const ConfigParse *p, void *field, const char *value) {
+        if (strlen(value) >= JOB_NAME_MAX)
+                return refuse(p, "too long", "a text of at most 255 bytes is allowed");
+        return store_string(field, value);
+}
+
 /* The name is kept as a source; config_check_pool() looks the type up. */
 static int parse_worker(const ConfigParse *p, void *field _unused_, const char *value) {
         if (!name_valid(value))
@@ -444,6 +475,14 @@ static const ConfigKey flowd_keys[] = {
         F("JsonMax", KEY_PLAIN, parse_size, json_max, 64 * K, 64 * M),
         F("ClientBufferMax", KEY_PLAIN, parse_size, client_buffer_max, M, T),
         F("InboundMax", KEY_PLAIN, parse_size, inbound_max, M, T),
+        F("Store", KEY_PLAIN, parse_boolean, store, 0, 0),
+        F("StoreCompressMin", KEY_PLAIN, parse_size, store_compress_min, 0, UINT64_MAX),
+        F("StoreCompressLevel", KEY_PLAIN, parse_unsigned, store_compress_level, 1, 19),
+        F("StoreMaxAge", KEY_PLAIN, parse_span, store_max_age_usec, SEC, USEC_INFINITY),
+        F("StoreMaxJobs", KEY_PLAIN, parse_count, store_max_jobs, 0, 1000000000000ULL),
+        F("StoreMaxBytes", KEY_PLAIN, parse_size, store_max_bytes, M, UINT64_MAX),
+        F("KeyRetention", KEY_PLAIN, parse_span, key_usec, 0, USEC_INFINITY),
+        F("CacheMaxBytes", KEY_PLAIN, parse_size, cache_max_bytes, 0, T),
         F("ShutdownTimeout", KEY_PLAIN, parse_span, shutdown_timeout_usec, 0, DAY),
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
@@ -479,6 +518,11 @@ static const ConfigKey worker_keys[] = {
         W("MaxAge", KEY_PLAIN, parse_span, max_age_usec, SEC, USEC_INFINITY),
         W("MaxRSS", KEY_PLAIN, parse_size, max_rss, M, UINT64_MAX),
         W("MaxCrashes", KEY_PLAIN, parse_unsigned, max_crashes, 1, 1000),
+        W("Retries", KEY_PLAIN, parse_unsigned, retries, 0, WORKER_RETRIES_MAX),
+        W("RetryDelay", KEY_PLAIN, parse_span, retry_usec, 0, DAY),
+        W("RetryDelayMax", KEY_PLAIN, parse_span, retry_max_usec, 0, DAY),
+        W("Cacheable", KEY_LIST, parse_methods, cacheable, 0, 0),
+        W("Version", KEY_STRING, parse_version, version, 0, 0),
         L("LimitCPU", RLIMIT_CPU),
         L("LimitFSIZE", RLIMIT_FSIZE),
         L("LimitDATA", RLIMIT_DATA),
@@ -656,7 +700,7 @@ int config_assign(ConfigLoader *l, const ConfigTable *t, void *object, const voi
         if (r < 0)
                 return r;
         s->refused = l->config->n_errors > n_errors;
-        if (!s->refused && k->parse != parse_environment && k->parse != parse_variable_names) /* these two add up */
+        if (!s->refused && k->parse != parse_environment && k->parse != parse_variable_names && k->parse != parse_methods) /* these add up */
                 sources_forget(l, s->key);
         return source_keep(l, s);
 }

@@ -33,6 +33,14 @@ typedef struct Config {
         int log_level;                 /* LogLevel=info: a syslog level, by name or number */
         unsigned stderr_rate;          /* StderrRate=1000: lines a worker may log ... */
         uint64_t stderr_interval_usec; /* StderrInterval=10s: ... in so long; the rest is counted */
+        bool store;                    /* Store=yes */
+        uint64_t store_compress_min;   /* StoreCompressMin=512: payloads and results from this size on are compressed */
+        unsigned store_compress_level; /* StoreCompressLevel=3 of zstd */
+        uint64_t store_max_age_usec;   /* StoreMaxAge=30d: how long ended jobs are kept */
+        uint64_t store_max_jobs;       /* StoreMaxJobs=1000000 ended ones */
+        uint64_t store_max_bytes;      /* StoreMaxBytes=4G of the database file */
+        uint64_t key_usec;             /* KeyRetention=1d: how long after its end a job's key still finds it */
+        uint64_t cache_max_bytes;      /* CacheMaxBytes=256M */
         char *observe_group;           /* ObserveGroup=flowd-observe */
         char *submit_group;            /* SubmitGroup=flowd */
         char *admin_group;             /* AdminGroup=flowd-admin */

@@ -13,6 +13,7 @@ libflowd_core_a_SOURCES = \
 	%D%/config.c %D%/config.h \
 	%D%/guardian.c \
 	%D%/manager.c %D%/manager.h \
+	%D%/recover.c \
 	%D%/reexec.c \
 	%D%/reload.c \
 	%D%/status.c

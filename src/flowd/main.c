@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "basic/fault.h"
 #include "basic/fd.h"
 #include "flowd/manager.h"
 
@@ -155,6 +156,7 @@ static int state_fd(void) {
 
 int main(int argc, char **argv) {
         _cleanup_(config_paths_done) ConfigPaths paths = {};
+        _cleanup_free_ char *why = NULL;
         Options o = { .log_level = -1 };
         int r, status, from;
         Manager m;
@@ -167,6 +169,11 @@ int main(int argc, char **argv) {
         if (o.check)
                 return check_config(&paths);
 
+        r = fault_arm(getenv(FAULT_ENVIRONMENT), &why);
+        if (r < 0) {
+                fprintf(stderr, "flowd: " FAULT_ENVIRONMENT ": %s\n", why ? why : strerror(-r));
+                return 2;
+        }
         from = state_fd();
         /* systemd's cgroup does what the guardian does, and wants its messages from the process that it started */
         if (from < 0 && (paths.mode == RUN_PRIVATE || !getenv("NOTIFY_SOCKET"))) {

@@ -19,6 +19,9 @@
 #include "flowd/manager.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
+#define STORE_POLL_USEC (5 * USEC_PER_MSEC) /* at the very end */
+#define LISTEN_RETRY_USEC (500 * USEC_PER_MSEC)
+#define LISTEN_POLL_USEC 10000U
 #define EXTEND_USEC (10 * USEC_PER_SEC) /* asked of systemd while draining, each tick */
 
 static void on_changed(Defer *d);
@@ -39,7 +42,7 @@ Pool *manager_pool(Manager *m, const char *name) {
         return map_get_name(&m->pools_by_name, name, Pool, by_name);
 }
 
-static const char *intern(Manager *m, const char *name) {
+const char *manager_intern(Manager *m, const char *name) {
         LIST_FOREACH(l, &m->names) {
                 PoolName *n = list_entry(l, PoolName, link);
 
@@ -61,7 +64,7 @@ static void pool_changed(Pool *p) {
 }
 
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
-        const char *name = intern(m, config->name);
+        const char *name = manager_intern(m, config->name);
         Pool *p;
         int r;
 
@@ -113,6 +116,7 @@ void manager_apply_limits(Manager *m) {
                 .admin_group = c->admin_group,
         };
         job_table_trim(&m->jobs);
+        manager_configure_store(m);
 }
 
 /* --- readiness, status, watchdog --- */
@@ -122,7 +126,7 @@ static bool is_broken(const Pool *p) {
 }
 
 const char *manager_state(const Manager *m) {
-        bool degraded = m->config_error;
+        bool degraded = m->config_error || (m->store && store_health(m->store) > STORE_OFF);
 
         if (m->stopping)
                 return "stopping";
@@ -144,12 +148,16 @@ void manager_summary(const Manager *m, char *buf, size_t size) {
                 pools++;
                 workers += p->n_usable;
                 running += p->n_running;
-                queued += p->n_queued;
+                queued += p->n_queued + p->n_waiting;
                 if (is_broken(p) && strlen(bad) < sizeof(bad) / 2)
                         snprintf(bad + strlen(bad), sizeof(bad) - strlen(bad), "%s%s", bad[0] ? ", " : ": ", p->name);
         }
-        snprintf(buf, size, "%s%s; %u pools, %u workers, %u jobs running, %u queued%s", manager_state(m), bad, pools, workers, running, queued,
-                 m->config_error ? "; the last reload was refused" : "");
+        StoreHealth health = m->store ? store_health(m->store) : STORE_OFF;
+
+        snprintf(buf, size, "%s%s; %u pool%s, %u worker%s, %u job%s running, %u queued%s%s%s", manager_state(m), bad, pools, plural(pools),
+                 workers, plural(workers), running, plural(running), queued,
+                 m->config_error ? "; the last reload was refused" : "", health > STORE_OFF ? "; the store is " : "",
+                 health > STORE_OFF ? store_health_to_string(health) : "");
 }
 
 static void tell_status(Manager *m) {
@@ -185,10 +193,12 @@ static void on_changed(Defer *d) {
                 if (p->state == POOL_CLOSING && pool_empty(p))
                         remove_pool(m, p);
         }
-        if (m->stopping && list_empty(&m->pools)) {
+        if (m->stopping && list_empty(&m->pools) && (!m->store || store_pending(m->store) == 0 || now_usec() >= m->stop_until)) {
                 (void) sd_event_exit(m->host.event, 0);
                 return;
         }
+        if (m->stopping && list_empty(&m->pools))
+                timer_arm(&m->host.timers, &m->tick, now_usec() + STORE_POLL_USEC);
         check_ready(m);
         tell_status(m);
 }
@@ -224,6 +234,8 @@ static void on_tick(Timer *t) {
                                 pool_abort(list_entry(l, Pool, link), "flowd is stopping");
                 }
         }
+        if (m->stopping && list_empty(&m->pools)) /* the store has something to write yet */
+                next = MIN(next, now + STORE_POLL_USEC);
         hot_defer(&m->host.hot, &m->changed);
         timer_arm(&m->host.timers, &m->tick, next);
 }
@@ -237,7 +249,7 @@ static void manager_stop(Manager *m, bool at_once) {
                 manager_notify(m, "STOPPING=1");
                 event_send(&m->host, EVENT_STOPPING, NULL, "flowd is stopping");
                 LIST_FOREACH(l, &m->pools)
-                        pool_close(list_entry(l, Pool, link));
+                        pool_stop(list_entry(l, Pool, link));
         } else
                 at_once = true; /* asked twice */
         if (at_once)
@@ -255,7 +267,7 @@ static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void
                 manager_stop(m, si->ssi_signo == SIGQUIT);
                 return 0;
         }
-        (void) manager_reload(m, &changed, &messages);
+        m->reloads += manager_reload(m, &changed, &messages) >= 0;
         json_object_put(changed);
         json_object_put(messages);
         return 0;
@@ -295,6 +307,16 @@ static void on_reaped(Reaper *r) {
                 (void) orphans_kill(&m->host, NULL);
 }
 
+/* A flowd that was killed may have left a child on its way to execve(), which has the sockets for some moments more. */
+static int listen_at(const char *path) {
+        uint64_t until = now_usec() + LISTEN_RETRY_USEC;
+        int fd;
+
+        while ((fd = fd_listen_unix(path, 0666)) == -EADDRINUSE && now_usec() < until)
+                (void) usleep(LISTEN_POLL_USEC);
+        return fd;
+}
+
 /* The listening sockets: systemd's, or our own in the runtime directory. */
 static int open_sockets(Manager *m, int *ret_control, int *ret_jobs) {
         int *const fds[] = { ret_control, ret_jobs };
@@ -318,7 +340,7 @@ static int open_sockets(Manager *m, int *ret_control, int *ret_jobs) {
                 if (!path)
                         return -ENOMEM;
                 if (*fds[k] < 0) {
-                        *fds[k] = fd_listen_unix(path, 0666);
+                        *fds[k] = listen_at(path);
                         m->own_sockets = *fds[k] >= 0;
                 }
                 if (*fds[k] < 0) {
@@ -415,6 +437,8 @@ static int start_fresh(Manager *m) {
                         pool_start(p);
         }
         if (r >= 0)
+                r = manager_open_store(m, false);
+        if (r >= 0)
                 tell_limits(m);
         return r;
 }
@@ -488,6 +512,7 @@ void manager_done(Manager *m) {
         remove_sockets(m);
 
         m->host.tap = NULL;
+        m->store = store_close(m->store);
         LIST_FOREACH(l, &m->pools)
                 if (!pool_empty(list_entry(l, Pool, link))) {
                         log_free(m->host.log); /* a failure with workers and jobs in hand: they end with this process */

@@ -19,6 +19,7 @@ typedef struct PoolName {
 
 typedef struct Manager {
         Host host;
+        Store *store;            /* NULL until it is opened */
         JobTable jobs;
         Router router;
         Server server;
@@ -61,6 +62,14 @@ void manager_done(Manager *m);
 Pool *manager_pool(Manager *m, const char *name);
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret);
 void manager_apply_limits(Manager *m);
+const char *manager_intern(Manager *m, const char *name);
+/* Opens the store and takes the jobs of an earlier run, once their workers are gone; `resumed`: there is none, this image goes on with its own. */
+int manager_open_store(Manager *m, bool resumed);
+/* Takes over a job that was queued again by hand. */
+int manager_retried(Manager *m, JobRecord *r);
+/* Gives jobs that wait for a pool of that name to it. */
+void manager_adopt_waiting(Manager *m);
+void manager_configure_store(Manager *m);
 int manager_reload(Manager *m, struct json_object **ret_changed, struct json_object **ret_messages);
 int manager_reexec_request(Manager *m, char **reterr_text);
 int manager_restore(Manager *m, int state_fd);

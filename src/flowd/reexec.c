@@ -50,6 +50,8 @@ static int serialize_pools(Manager *m, StateWriter *sw, json_object *root) {
                 r = pool_serialize(p, sw, o);
                 LIST_FOREACH(k, &p->queue)
                         json_object_array_add(queue, json_object_new_int64((int64_t) list_entry(k, Job, queue_link)->id));
+                LIST_FOREACH(k, &p->waiting)
+                        json_object_array_add(queue, json_object_new_int64((int64_t) list_entry(k, Job, queue_link)->id));
                 state_put_object(sw, o, "queue", queue);
                 json_object_array_add(a, o);
                 if (r < 0)
@@ -87,7 +89,7 @@ static bool any_passing(Manager *m) {
                 LIST_FOREACH(k, &list_entry(l, Pool, link)->workers)
                         if (list_entry(k, Worker, link)->out.held > 0)
                                 return true;
-        return job_clients_passing(&m->server);
+        return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0);
 }
 
 /* Returns only when it failed. */
@@ -141,6 +143,10 @@ static void on_reexec(Timer *t) {
                 return;
         }
         m->reexec_wanted = false;
+        m->host.hold = false;
+        job_clients_resume(&m->server);
+        LIST_FOREACH(l, &m->pools)
+                pool_resume_dispatch(list_entry(l, Pool, link));
         event_send(&m->host, EVENT_RELOAD_REFUSED, NULL, "The re-exec failed, the running image goes on: %s", strerror(-r));
         server_reexeced(&m->server, strerror(-r));
 }
@@ -170,6 +176,7 @@ int manager_reexec_request(Manager *m, char **reterr_text) {
                         return -EBUSY;
                 }
         m->reexec_wanted = true;
+        m->host.hold = true;
         m->reexec_until = now_usec() + GIVE_UP_USEC;
         m->reexec_timer.fire = on_reexec;
         timer_arm(&m->host.timers, &m->reexec_timer, now_usec());
@@ -190,7 +197,9 @@ static int restore_jobs(Manager *m, const StateReader *sr) {
                 if (r < 0)
                         return r;
                 Pool *p = pool ? manager_pool(m, pool) : NULL;
-                j->pool_name = p ? p->name : "";
+                j->pool_name = p ? p->name : pool && j->stored ? manager_intern(m, pool) : "";
+                if (!j->pool_name)
+                        return -ENOMEM;
                 r = job_table_restore(&m->jobs, j);
                 if (r < 0)
                         return r;
@@ -268,7 +277,7 @@ static void fail_lost(Manager *m) {
                 Job *j = list_entry(l, Job, table_link);
                 JobResult r = { .status = FRAME_FAILED, .code = "PoolUnavailable" };
 
-                if (j->pool)
+                if (j->pool || j->stored) /* a recorded one waits for its pool */
                         continue;
                 r.error = strdup("its pool vanished from the configuration during a re-exec");
                 job_ref(j);
@@ -286,6 +295,8 @@ int manager_restore(Manager *m, int state_fd) {
         if (r >= 0)
                 r = restore(m, &sr);
         state_reader_done(&sr);
+        if (r >= 0)
+                r = manager_open_store(m, true);
         if (r < 0) {
                 fprintf(stderr, "flowd: cannot take over the state of the image before: %s\n", strerror(-r));
                 return r;

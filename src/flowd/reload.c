@@ -107,9 +107,9 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
 
                 m->config = TAKE_PTR(fresh);
                 config_free(old);
-                m->reloads++;
                 log_set_max_level(m->host.log, m->config->log_level);
                 manager_apply_limits(m);
+                manager_adopt_waiting(m);
                 event_send(&m->host, EVENT_RELOADED, NULL, "The configuration was reloaded; %zu pools changed", json_object_array_length(*ret_changed));
         }
         hot_defer(&m->host.hot, &m->changed);

@@ -40,7 +40,7 @@ json_object *manager_status(Manager *m) {
         LIST_FOREACH(l, &m->pools) {
                 Pool *p = list_entry(l, Pool, link);
 
-                queued += p->n_queued;
+                queued += p->n_queued + p->n_waiting;
                 running += p->n_running;
                 json_object_array_add(pools, control_pool_object(p));
         }
@@ -81,7 +81,11 @@ static json_object *op_status(void *userdata) {
 }
 
 static int op_reload(void *userdata, json_object **ret_changed, json_object **ret_messages) {
-        return manager_reload(userdata, ret_changed, ret_messages);
+        Manager *m = userdata;
+        int r = manager_reload(m, ret_changed, ret_messages);
+
+        m->reloads += r >= 0;
+        return r;
 }
 
 static int op_reexec(void *userdata, char **reterr_text) {
@@ -94,9 +98,14 @@ static int op_show_config(void *userdata, const char *unit, char **ret) {
         return config_print(m->config, unit, ret);
 }
 
+static int op_retried(void *userdata, JobRecord *r) {
+        return manager_retried(userdata, r);
+}
+
 const ServerOps manager_server_ops = {
         .status = op_status,
         .reload = op_reload,
         .reexec = op_reexec,
+        .retried = op_retried,
         .show_config = op_show_config,
 };

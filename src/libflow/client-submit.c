@@ -21,6 +21,7 @@
 #include "libflow/client-internal.h"
 
 #define READ_CHUNK (256U * 1024U)
+#define WAIT_META_ROOM 32U /* of WAIT's items besides the id's bytes */
 
 /* --- a payload from a descriptor --- */
 
@@ -132,6 +133,12 @@ static void request_put(FrameWriter *w, const FlowRequest *q) {
                 frame_put_u8(w, FRAME_META_DURABLE, (uint8_t) q->durable);
         if (q->detached)
                 frame_put_u8(w, FRAME_META_DETACHED, 1);
+        if (q->retries != 0)
+                frame_put_u32(w, FRAME_META_RETRIES, (uint32_t) MAX(q->retries, 0));
+        if (q->retry_delay_usec > 0)
+                frame_put_u64(w, FRAME_META_RETRY_DELAY, q->retry_delay_usec);
+        if (q->not_before_usec > 0)
+                frame_put_u64(w, FRAME_META_NOT_BEFORE, q->not_before_usec);
 }
 
 static int client_may_queue(FlowClient *c) {
@@ -157,7 +164,7 @@ int flow_client_submit(FlowClient *c, const FlowRequest *q, uint64_t *ret_id) {
         r = client_may_queue(c);
         if (r < 0)
                 return r;
-        if ((unsigned) q->kind >= _PAYLOAD_KIND_MAX || q->durable > 2)
+        if ((unsigned) q->kind >= _PAYLOAD_KIND_MAX || q->durable > FRAME_DURABLE_IF_POSSIBLE)
                 return libflow_client_fail(c, -EINVAL, "The request says a kind of payload or of durability that there is not");
         if (q->from_fd) {
                 r = payload_from_fd(c, q->fd, &memfd, &read, &size);
@@ -196,7 +203,11 @@ int flow_client_submit(FlowClient *c, const FlowRequest *q, uint64_t *ret_id) {
 }
 
 int flow_client_wait_job(FlowClient *c, const char *job_id, void *userdata, uint64_t *ret_id) {
-        uint8_t buf[FRAME_HEADER_SIZE + FLOW_JOB_ID_SIZE + 8];
+        return flow_client_wait_part(c, job_id, 0, 0, userdata, ret_id);
+}
+
+int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, void *userdata, uint64_t *ret_id) {
+        uint8_t buf[FRAME_HEADER_SIZE + FLOW_JOB_ID_SIZE + WAIT_META_ROOM];
         FrameHeader h = { .type = FRAME_WAIT };
         ClientSlot *slot;
         FrameWriter w;
@@ -215,6 +226,10 @@ int flow_client_wait_job(FlowClient *c, const char *job_id, void *userdata, uint
         h.job = slot->id;
         frame_writer_begin(&w, buf, sizeof(buf));
         frame_put_text(&w, FRAME_META_JOB_ID, job_id);
+        if (offset > 0)
+                frame_put_u64(&w, FRAME_META_OFFSET, offset);
+        if (length > 0)
+                frame_put_u64(&w, FRAME_META_LENGTH, length);
         r = libflow_stream_put(&c->stream, &w, &h, NULL, 0, NULL);
         if (r < 0) {
                 libflow_client_slot_free(c, slot);
@@ -351,14 +366,18 @@ int flow_submit(FlowClient *c, const FlowRequest *request, char *ret_job_id) {
                 return libflow_client_fail(c, -EREMOTEIO, "flowd refused the job: %s%s%s%s", strna(c->event.result.error),
                                         c->event.result.code ? " (" : "", strempty(c->event.result.code), c->event.result.code ? ")" : "");
         str_copy(ret_job_id, FLOW_JOB_ID_SIZE, c->event.job_id);
-        return 0;
+        return c->event.duplicate;
 }
 
 int flow_wait(FlowClient *c, const char *job_id, FlowResult *ret) {
+        return flow_wait_part(c, job_id, 0, 0, ret);
+}
+
+int flow_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, FlowResult *ret) {
         uint64_t id;
         int r;
 
-        r = flow_client_wait_job(c, job_id, NULL, &id);
+        r = flow_client_wait_part(c, job_id, offset, length, NULL, &id);
         if (r < 0)
                 return r;
         r = client_wait_for(c, id, false);

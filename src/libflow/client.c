@@ -221,6 +221,8 @@ static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         r = client_payload(c, &result->data, &result->size);
         if (r < 0)
                 return r;
+        result->size_all = result->size;
+        (void) frame_meta_u64(m, FRAME_META_SIZE_ALL, &result->size_all);
         result->status = (FlowStatus) status;
         result->kind = (FlowKind) kind;
         result->retry = retry;
@@ -245,7 +247,7 @@ static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
 static int client_job_frame(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         FlowEvent *e = &c->event;
         uint32_t fraction;
-        uint8_t level;
+        uint8_t level, duplicate;
         const void *text = NULL;
         int r;
 
@@ -258,6 +260,7 @@ static int client_job_frame(FlowClient *c, const FrameMeta *m, ClientSlot *slot)
                 if (!e->job_id)
                         return -EBADMSG;
                 e->type = FLOW_EVENT_ACCEPTED;
+                e->duplicate = frame_meta_u8(m, FRAME_META_DUPLICATE, &duplicate) && duplicate;
                 str_copy(slot->job_id, sizeof(slot->job_id), e->job_id);
                 if (slot->detached)
                         libflow_client_slot_free(c, slot);

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The job table. Ids grow with time (milliseconds since 2024 in the upper bits), so that those of two runs of flowd never meet. A result is
+ * The job table. Ids grow with time, so that those of two runs of flowd never meet. A result is
  * kept only for a detached job, whose submitter comes back for it; the oldest results go first when ResultsMax= is reached.
  */
 
 #include "basic/str.h"
 #include "pool/job-table.h"
 
-#define ID_EPOCH_USEC 1704067200000000ULL /* 2024-01-01 */
-#define ID_SEQUENCE_BITS 16
 #define DROPPED_TELL_USEC (10 * USEC_PER_SEC)
 
 void job_table_init(JobTable *t, Host *h) {
@@ -58,9 +56,7 @@ int job_table_restore(JobTable *t, Job *j) {
 }
 
 int job_table_add(JobTable *t, Job *j) {
-        uint64_t now = (realtime_usec() - ID_EPOCH_USEC) / 1000 << ID_SEQUENCE_BITS;
-
-        j->id = MAX(t->last_id + 1, now);
+        j->id = MAX(t->last_id + 1, job_id_at(realtime_usec()));
         return job_table_restore(t, j);
 }
 
@@ -73,6 +69,10 @@ void job_table_end(JobTable *t, Job *j) {
         list_remove(&j->table_link);
         t->n_live--;
         t->totals[j->state]++;
+        if (j->stored) {
+                forget(t, j);
+                return;
+        }
         if (j->detached) {
                 list_append(&t->results, &j->table_link);
                 t->n_results++;

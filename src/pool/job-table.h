@@ -3,6 +3,7 @@
 
 /* All jobs that flowd knows: the live ones, and those that have ended for as long as the limits allow. */
 
+#include "store/store.h"
 #include "worker/host.h"
 #include "worker/job.h"
 
@@ -10,6 +11,7 @@
 
 typedef struct JobTable {
         Host *host;
+        Store *store;            /* NULL: nothing is durable */
         Map by_id;
         List live;               /* oldest first */
         List ended;              /* without a result; oldest end first: the next to be forgotten */
@@ -31,7 +33,8 @@ void job_table_done(JobTable *t);
 int job_table_add(JobTable *t, Job *j);
 /* The same for one that has its id already, from an earlier process image. */
 int job_table_restore(JobTable *t, Job *j);
-/* To be called when a job has ended: it moves to the history, its result is kept when it is a detached one's. */
+/* To be called when a job has ended: it moves to the history, its result is kept when it is a detached one's; one that is stored is
+ * forgotten, for the store knows it. */
 void job_table_end(JobTable *t, Job *j);
 /* A job that was never accepted after all. */
 void job_table_forget(JobTable *t, Job *j);

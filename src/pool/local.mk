@@ -3,7 +3,10 @@
 
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
+	%D%/durable.c %D%/durable.h \
 	%D%/job-table.c %D%/job-table.h \
 	%D%/pool-config.c %D%/pool-config.h \
+	%D%/pool-internal.h \
+	%D%/pool-jobs.c \
 	%D%/pool-state.c \
 	%D%/pool.c %D%/pool.h

@@ -14,11 +14,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "pool/pool.h"
+#include "basic/fault.h"
+#include "pool/durable.h"
+#include "pool/pool-internal.h"
 
 #define RESTART_JITTER 20U                    /* percent */
 #define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
-#define FULL_TELL_USEC (60 * USEC_PER_SEC)    /* a full queue is told of so often */
 #define SPAWN_ROUND_MAX 16U                   /* workers that are started in one round */
 #define EXIT_PERMANENT 125
 
@@ -59,6 +60,7 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
         list_init(&p->workers);
         list_init(&p->free_workers);
         list_init(&p->queue);
+        list_init(&p->waiting);
         p->dispatch.run = on_dispatch;
         p->timer.fire = on_timer;
         *ret = p;
@@ -68,7 +70,7 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
 Pool *pool_free(Pool *p) {
         if (!p)
                 return NULL;
-        assert(list_empty(&p->workers) && list_empty(&p->queue));
+        assert(pool_empty(p));
         timer_disarm(&p->host->timers, &p->timer);
         hot_undefer(&p->dispatch);
         list_remove(&p->link);
@@ -79,11 +81,11 @@ Pool *pool_free(Pool *p) {
         return NULL;
 }
 
-static EventFields pool_fields(const Pool *p) {
+EventFields pool_fields(const Pool *p) {
         return (EventFields) { .pool = p->name };
 }
 
-static void dispatch_later(Pool *p) {
+void pool_dispatch_later(Pool *p) {
         hot_defer(&p->host->hot, &p->dispatch);
 }
 
@@ -127,7 +129,7 @@ unsigned pool_capacity(const Pool *p) {
 }
 
 /* Jobs in the queue that need not wait: there is a slot for them, or will be as soon as a worker has started. */
-static uint64_t pool_room(const Pool *p) {
+uint64_t pool_room(const Pool *p) {
         unsigned slots = pool_capacity(p) / MAX(p->config->max, 1U);
         uint64_t room = 0;
 
@@ -148,178 +150,7 @@ bool pool_usable(const Pool *p) {
                 return false;
         if ((p->state == POOL_DEGRADED || p->state == POOL_FAILED) && p->n_usable == 0)
                 return false;
-        return p->n_queued < p->config->queue_max + pool_room(p);
-}
-
-/* --- the end of jobs --- */
-
-static void count_end(Pool *p, Job *j) {
-        uint64_t *counters[_JOB_STATE_MAX] = {
-                [JOB_COMPLETED] = &p->stats.completed,
-                [JOB_FAILED] = &p->stats.failed,
-                [JOB_TIMEOUT] = &p->stats.timeout,
-                [JOB_CANCELLED] = &p->stats.cancelled,
-        };
-
-        ++*counters[j->state];
-        histogram_add(&p->stats.latency, j->finished_usec - j->accepted_usec);
-        if (j->dispatched_usec > 0)
-                histogram_add(&p->stats.run, j->finished_usec - j->dispatched_usec);
-}
-
-/* Ends a job that is in no queue and with no worker any more. */
-static void finish(Pool *p, Job *j, JobResult *r) {
-        static const char *const codes[_FRAME_STATUS_MAX] = { NULL, "Failed", "Timeout", "Cancelled", "Refused" };
-        EventFields f = pool_fields(p);
-
-        job_ref(j);
-        f.job = j->id;
-        f.session = j->session;
-        if (!r->code)
-                r->code = codes[r->status];
-        if (r->status == FRAME_FAILED)
-                event_send(p->host, EVENT_JOB_FAILED, &f, "A job of pool %s failed: %s", p->name, r->error ? r->error : "the worker gave no reason");
-        timer_disarm(&p->host->timers, &j->timer);
-        job_end(j, r);
-        count_end(p, j);
-        job_table_end(p->jobs, j);
-        if (!j->detached) /* whoever waited has it; nobody else will ask */
-                j->result = blob_unref(j->result);
-        job_unref(j);
-}
-
-static void unqueue(Pool *p, Job *j) {
-        list_remove(&j->queue_link);
-        p->n_queued--;
-        p->queued_bytes -= j->payload_size;
-        timer_disarm(&p->host->timers, &j->timer);
-}
-
-static void end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text) {
-        JobResult r = { .status = status, .code = code, .error = text ? strdup(text) : NULL };
-
-        unqueue(p, j);
-        finish(p, j, &r);
-        dispatch_later(p);
-}
-
-static void on_job_deadline(Timer *t) {
-        Job *j = CONTAINER_OF(t, Job, timer);
-
-        end_queued(j->pool, j, FRAME_TIMEOUT, NULL, "the job's deadline passed while it was queued");
-}
-
-void pool_cancel(Pool *p, Job *j) {
-        if (j->state == JOB_QUEUED)
-                end_queued(p, j, FRAME_CANCELLED, NULL, "cancelled while it was queued");
-        else if (j->state == JOB_RUNNING && j->worker)
-                worker_end_job(j->worker, j, FRAME_CANCELLED, "cancelled while it was running");
-}
-
-/* --- the queue --- */
-
-/* Behind everything of the same or a higher priority; a job that is tried again keeps its place at the front of its class. */
-static void enqueue(Pool *p, Job *j, bool again) {
-        List *at = &p->queue;
-
-        if (again)
-                for (at = p->queue.next; at != &p->queue && list_entry(at, Job, queue_link)->priority > j->priority; at = at->next)
-                        ;
-        else
-                while (at->prev != &p->queue && list_entry(at->prev, Job, queue_link)->priority < j->priority)
-                        at = at->prev;
-        list_insert_before(at, &j->queue_link);
-        p->n_queued++;
-        p->queued_bytes += j->payload_size;
-        j->state = JOB_QUEUED;
-        j->worker = NULL;
-        j->timer.fire = on_job_deadline;
-        if (j->deadline_usec > 0) {
-                uint64_t real = realtime_usec();
-
-                timer_arm(&p->host->timers, &j->timer, now_usec() + (j->deadline_usec > real ? j->deadline_usec - real : 0));
-        }
-        dispatch_later(p);
-}
-
-void pool_requeue_restored(Pool *p, Job *j) {
-        j->pool = p;
-        j->pool_name = p->name;
-        enqueue(p, j, false);
-}
-
-static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) _printf_(4, 5);
-static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) {
-        va_list ap;
-        char *text;
-
-        p->stats.refused++;
-        p->jobs->refused++;
-        va_start(ap, format);
-        int r = vasprintf(&text, format, ap);
-        va_end(ap);
-        *reterr_text = r < 0 ? NULL : text;
-        return error;
-}
-
-static void tell_full(Pool *p) {
-        EventFields f = pool_fields(p);
-        uint64_t now = now_usec();
-
-        if (p->full_told > 0 && now - p->full_told < FULL_TELL_USEC)
-                return;
-        p->full_told = now;
-        event_send(p->host, EVENT_POOL_FULL, &f, "Pool %s is saturated: %u jobs wait (QueueMax=%u), %u of Max=%u workers run", p->name, p->n_queued,
-                   p->config->queue_max, p->n_workers, p->config->max);
-}
-
-int pool_submit(Pool *p, Job *j, char **reterr_text) {
-        char a[16], b[16];
-        int r;
-
-        if (j->payload_size > p->config->type->payload_max)
-                return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s",
-                              size_format(a, sizeof(a), j->payload_size), p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
-        if (p->state == POOL_CLOSING)
-                return refuse(p, -ENOTCONN, reterr_text, "pool %s is closing", p->name);
-        if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
-                return refuse(p, -ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, state_names[p->state],
-                              strna(p->reason), p->name);
-        if (p->n_queued >= p->config->queue_max && p->n_queued >= p->config->queue_max + pool_room(p)) {
-                tell_full(p);
-                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued, p->config->queue_max);
-        }
-        if (p->queued_bytes + j->payload_size > p->config->queue_bytes_max) {
-                tell_full(p);
-                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
-                              size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
-        }
-        r = job_table_add(p->jobs, j);
-        if (r < 0)
-                return refuse(p, r, reterr_text, "out of memory");
-        j->pool = p;
-        j->pool_name = p->name;
-        j->accepted_usec = now_usec();
-        j->accepted_real_usec = realtime_usec();
-        enqueue(p, j, false);
-        return 0;
-}
-
-const char *pool_refusal_code(int error) {
-        switch (error) {
-        case -EXFULL:
-                return "QueueFull";
-        case -ENOTCONN:
-                return "PoolUnavailable";
-        case -EMSGSIZE:
-                return "PayloadTooLarge";
-        case -ENOENT:
-                return "NoSuchPool";
-        case -EPERM:
-                return "NotPermitted";
-        default:
-                return "LimitReached";
-        }
+        return p->n_queued + p->n_waiting < p->config->queue_max + pool_room(p);
 }
 
 /* --- workers --- */
@@ -356,45 +187,14 @@ static void on_worker_ready(Worker *w) {
                 event_send(p->host, EVENT_WORKER_READY, &f, "%s is ready", w->name);
                 pool_recount(p);
         }
-        dispatch_later(p);
-}
-
-static void on_job_end(Worker *w, Job *j, JobResult *r) {
-        Pool *p = w->pool;
-
-        p->n_running--;
-        finish(p, j, r);
-}
-
-static void on_job_lost(Worker *w, Job *j) {
-        Pool *p = w->pool;
-        EventFields f = worker_fields(w);
-        char how[400];
-
-        p->n_running--;
-        f.job = j->id;
-        worker_describe_exit(w, how, sizeof(how));
-        if (!w->stop_wanted)
-                w->poisoned = ++j->crashes > 1;
-        if (j->crashes >= w->type->max_crashes) {
-                _cleanup_free_ char *tail = worker_stderr_tail(w, 512);
-                JobResult r = { .status = FRAME_FAILED, .code = "Crashed",
-                                .error = str_printf("its worker %s %s; attempt %u, %u crashes, MaxCrashes=%u%s%s", w->name, how, j->attempts, j->crashes,
-                                                    w->type->max_crashes, tail && *tail ? "; it last said: " : "", strempty(tail)) };
-
-                event_send(p->host, EVENT_JOB_DEAD, &f, "Gave up a job of pool %s: %s", p->name, strna(r.error));
-                finish(p, j, &r);
-                return;
-        }
-        event_send(p->host, EVENT_JOB_REQUEUED, &f, "%s %s; its job is queued again", w->name, how);
-        enqueue(p, j, true);
+        pool_dispatch_later(p);
 }
 
 static void fail_queue(Pool *p, const char *code, const char *why) {
         Job *j;
 
         while ((j = list_first_entry(&p->queue, Job, queue_link)))
-                end_queued(p, j, FRAME_FAILED, code, why);
+                pool_end_queued(p, j, FRAME_FAILED, code, why);
 }
 
 /* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
@@ -472,13 +272,14 @@ static void on_worker_dead(Worker *w) {
         pool_recount(p);
         if (p->state == POOL_FAILED && p->n_usable == 0)
                 fail_queue(p, "PoolUnavailable", p->reason);
-        dispatch_later(p);
+        pool_dispatch_later(p);
 }
 
 static const WorkerOps worker_ops = {
         .ready = on_worker_ready,
-        .job_end = on_job_end,
-        .job_lost = on_job_lost,
+        .job_end = pool_job_end,
+        .job_lost = pool_job_lost,
+        .job_released = pool_job_released,
         .dead = on_worker_dead,
 };
 
@@ -548,16 +349,18 @@ static bool give(Pool *p, Worker *w, Job *j) {
         _cleanup_free_ char *why = NULL;
         int r;
 
-        unqueue(p, j);
+        pool_unqueue(p, j);
+        (void) fault_point("dispatch");
         r = worker_assign(w, j, &why);
         if (r < 0) {
                 JobResult res = { .status = FRAME_FAILED, .code = r == -EMSGSIZE ? "PayloadTooLarge" : "NotCarried",
                                   .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
 
-                finish(p, j, &res);
+                pool_finish(p, j, &res);
                 return false;
         }
         p->n_running++;
+        (void) fault_point("dispatched");
         return true;
 }
 
@@ -593,7 +396,7 @@ static void on_dispatch(Defer *d) {
         Pool *p = CONTAINER_OF(d, Pool, dispatch);
         Job *j;
 
-        while (p->state != POOL_PAUSED && (j = list_first_entry(&p->queue, Job, queue_link))) {
+        while (p->state != POOL_PAUSED && !p->host->hold && (j = list_first_entry(&p->queue, Job, queue_link))) {
                 Worker *w = next_free(p);
 
                 if (!w) {
@@ -787,11 +590,15 @@ static void pool_check(Pool *p) {
 }
 
 static void on_timer(Timer *t) {
-        dispatch_later(CONTAINER_OF(t, Pool, timer));
+        pool_dispatch_later(CONTAINER_OF(t, Pool, timer));
 }
 
 void pool_start(Pool *p) {
-        dispatch_later(p);
+        pool_dispatch_later(p);
+}
+
+void pool_resume_dispatch(Pool *p) {
+        pool_dispatch_later(p);
 }
 
 int pool_scale(Pool *p, unsigned target) {
@@ -801,7 +608,7 @@ int pool_scale(Pool *p, unsigned target) {
                 return -ERANGE;
         p->target = target;
         event_send(p->host, EVENT_POOL_SCALED, &f, "Pool %s is scaled to %u workers", p->name, target);
-        dispatch_later(p);
+        pool_dispatch_later(p);
         return 0;
 }
 
@@ -825,7 +632,7 @@ void pool_resume(Pool *p) {
         p->restart_delay = p->config->restart_usec;
         memset(p->crash_times, 0, BREAKER_CRASHES_MAX * sizeof(uint64_t));
         set_state(p, POOL_STARTING);
-        dispatch_later(p);
+        pool_dispatch_later(p);
 }
 
 void pool_reconfigure(Pool *p, PoolConfig *config) {
@@ -854,26 +661,58 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
         if (p->target > 0)
                 p->target = MAX(config->min, MIN(p->target, config->max));
         pool_config_unref(old);
-        dispatch_later(p);
+        pool_dispatch_later(p);
 }
 
 void pool_close(Pool *p) {
         set_state(p, POOL_CLOSING);
         p->target = 0;
-        dispatch_later(p);
+        /* what is to begin later would keep it for as long as somebody likes: recorded jobs wait for a pool of its name instead */
+        LIST_FOREACH_SAFE(l, n, &p->waiting) {
+                Job *j = list_entry(l, Job, queue_link);
+
+                if (j->recording || p->stopping)
+                        continue;
+                if (j->stored) {
+                        pool_unqueue(p, j);
+                        j->pool = NULL;
+                } else
+                        pool_end_queued(p, j, FRAME_FAILED, "PoolUnavailable", "its pool is not configured any more");
+        }
+        pool_dispatch_later(p);
+}
+
+void pool_stop(Pool *p) {
+        List *const lists[] = { &p->queue, &p->waiting };
+
+        p->stopping = true;
+        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
+                LIST_FOREACH_SAFE(l, n, lists[i])
+                        pool_suspend_job(p, list_entry(l, Job, queue_link));
+        pool_close(p);
 }
 
 bool pool_empty(const Pool *p) {
-        return list_empty(&p->workers) && list_empty(&p->queue);
+        return list_empty(&p->workers) && list_empty(&p->queue) && list_empty(&p->waiting);
 }
 
 void pool_abort(Pool *p, const char *why) {
         fail_queue(p, "PoolUnavailable", why);
+        LIST_FOREACH_SAFE(l, n, &p->waiting) {
+                Job *j = list_entry(l, Job, queue_link);
+
+                if (j->stored)
+                        continue; /* it is on its way to the next run */
+                if (j->recording)
+                        j->cancel_wanted = true;
+                else
+                        pool_end_queued(p, j, FRAME_CANCELLED, NULL, why);
+        }
         LIST_FOREACH_SAFE(l, n, &p->workers) {
                 Worker *w = list_entry(l, Worker, link);
 
                 for (unsigned i = 0; i < w->n_slots; i++)
-                        if (w->slots[i].state == SLOT_RUNNING)
+                        if (w->slots[i].state == SLOT_RUNNING && !(p->stopping && w->slots[i].job->stored))
                                 worker_end_job(w, w->slots[i].job, FRAME_CANCELLED, why);
                 worker_stop(w, why);
         }
@@ -883,5 +722,5 @@ void pool_recycle(Pool *p, Worker *w) {
         if (w->state >= WORKER_DRAINING)
                 return;
         w->recycle = true;
-        dispatch_later(p);
+        pool_dispatch_later(p);
 }

@@ -34,6 +34,7 @@ typedef struct Pool {
         List link;               /* among the manager's pools */
         PoolState state;
         uint64_t opened_usec;    /* when its first workers were to be started */
+        bool stopping;           /* flowd stops: recorded jobs are left to its next run */
         bool settled;            /* was ready, or has failed to be, once: READY=1 waits for that */
         char *reason;            /* why it is degraded or failed */
 
@@ -43,8 +44,9 @@ typedef struct Pool {
         unsigned target;         /* 0: Min= */
 
         List queue;
-        unsigned n_queued;
-        uint64_t queued_bytes;
+        List waiting;            /* jobs that may not be dispatched yet: being recorded, delayed, or with an attempt not proven over */
+        unsigned n_queued, n_waiting;
+        uint64_t queued_bytes;   /* of both */
         Defer dispatch;
         Timer timer;             /* the next look at sizes, backoff and ages */
 
@@ -69,7 +71,8 @@ Pool *pool_free(Pool *p);
 void pool_start(Pool *p);
 
 /* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -ENOTCONN (unavailable), -EMSGSIZE (payload too
- * large), -ENOMEM, with a text for a person, owned by the caller. */
+ * large), -EROFS (the store takes no durable job), -ENOMEM, with a text for a person, owned by the caller. Returns 0; or 1 for a durable job,
+ * which is accepted, or refused, when its watches are told so. */
 int pool_submit(Pool *p, Job *j, char **reterr_text);
 /* The name that programs know a refusal by: "QueueFull", ... */
 const char *pool_refusal_code(int error);
@@ -78,6 +81,15 @@ bool pool_usable(const Pool *p);
 
 /* Ends a queued or running job as cancelled. */
 void pool_cancel(Pool *p, Job *j);
+/* The same for any job, also one without a pool. Returns false for one that has ended, or whose end is being recorded. */
+bool pool_cancel_job(JobTable *t, Job *j);
+/* Starts to dispatch again, after Host.hold. */
+void pool_resume_dispatch(Pool *p);
+/* Takes a job that was recorded by an earlier run of flowd: it is queued when its next attempt is recorded. */
+void pool_adopt(Pool *p, Job *j);
+/* The store has a job that waited for it: `accepted` for the first time. */
+void pool_recorded(Pool *p, Job *j, bool accepted);
+void pool_not_recorded(Pool *p, Job *j, const JobRefusal *why);
 /* Capacity in jobs at a time, and work in hand and queued. */
 unsigned pool_capacity(const Pool *p);
 
@@ -89,6 +101,8 @@ void pool_resume(Pool *p);
 void pool_reconfigure(Pool *p, PoolConfig *config);
 /* Finishes what it has, takes nothing more; pool_empty() tells when it can be freed. */
 void pool_close(Pool *p);
+/* The same because flowd stops: recorded jobs that do not run leave memory, those that run are not ended by pool_abort(). */
+void pool_stop(Pool *p);
 bool pool_empty(const Pool *p);
 /* Stops everything now; queued jobs fail. */
 void pool_abort(Pool *p, const char *why);

@@ -70,10 +70,13 @@ typedef enum FrameTag {
         FRAME_META_TIMEOUT = 22,  /* u64 µs: run time of one attempt; a client's, in place of JobTimeout= */
         FRAME_META_PRIORITY = 23, /* i32 */
         FRAME_META_KIND = 24,     /* u8: PayloadKind */
-        FRAME_META_DURABLE = 25,  /* u8: 0 no, 1 survives flowd, 2 survives power loss */
+        FRAME_META_DURABLE = 25,  /* u8: 0 no, 1 survives flowd, 2 survives power loss, 3: 2 where the store takes it, else 0 */
         FRAME_META_TRACE = 26,    /* text: W3C traceparent */
         FRAME_META_DETACHED = 27, /* u8: 1: the job outlives the client's connection, and its result is kept for WAIT */
         FRAME_META_JOB_ID = 28,   /* text: flowd's own id of the job */
+        FRAME_META_NOT_BEFORE = 29, /* u64 µs since the epoch: no attempt begins earlier */
+        FRAME_META_RETRIES = 30,  /* u32: how many failed attempts are followed by another one; in place of Retries= */
+        FRAME_META_RETRY_DELAY = 31, /* u64 µs: the first delay of the backoff between them; in place of RetryDelay= */
 
         FRAME_META_STATUS = 32,   /* u8: FrameStatus */
         FRAME_META_ERROR = 33,    /* text: what went wrong, for a person */
@@ -85,6 +88,13 @@ typedef enum FrameTag {
         FRAME_META_RUN_USEC = 39, /* u64 µs: run time of the last attempt */
         FRAME_META_WAIT_USEC = 40,/* u64 µs: time from acceptance to the last attempt's dispatch */
         FRAME_META_ATTEMPTS = 41, /* u32 */
+        FRAME_META_DUPLICATE = 42,/* u8: 1: in ACCEPTED, the key was given before, and JOB_ID is the job that it was given with */
+        FRAME_META_OFFSET = 43,   /* u64: in WAIT, where the wanted part of the result begins ... */
+        FRAME_META_LENGTH = 44,   /* u64: ... and how many bytes it has; 0, or absent: all that follow */
+        FRAME_META_SIZE_ALL = 45, /* u64: in RESULT, bytes of the whole result, of which the payload is the part that was asked for */
+        FRAME_META_ACCEPT = 46,   /* u8: in JOB and WAIT, encodings that the client takes a result in, a bit (1 << encoding) for each */
+        FRAME_META_ENCODING = 47, /* u8: in RESULT, the one that the payload is in */
+        FRAME_META_CACHE = 48,    /* u8: in RESULT, where it is from the cache: FrameCache */
         _FRAME_META_MAX = 64,
 } FrameTag;
 
@@ -96,6 +106,15 @@ typedef enum FrameStatus {
         FRAME_REFUSED = 4, /* never accepted: CODE and ERROR say why */
         _FRAME_STATUS_MAX,
 } FrameStatus;
+
+#define FRAME_DURABLE_IF_POSSIBLE 3U /* FRAME_META_DURABLE */
+
+typedef enum FrameCache {
+        FRAME_CACHE_HIT = 1,
+        FRAME_CACHE_STALE = 2,     /* past its time, and better than none */
+        FRAME_CACHE_COALESCED = 3, /* of an equal job that was under way */
+        _FRAME_CACHE_MAX,
+} FrameCache;
 
 typedef enum PayloadKind {
         PAYLOAD_TEXT = 0, /* valid UTF-8 */

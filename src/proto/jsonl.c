@@ -309,7 +309,7 @@ static int read_error(const Value *v, JsonlMessage *m, const char **reterr_reaso
                                 return fail(reterr_reason, "error's retry stands twice");
                         if (member.type != JSON_BOOL && member.type != JSON_NULL)
                                 return fail(reterr_reason, "error's retry is neither true nor false");
-                        retry_seen = true;
+                        retry_seen = m->retry_said = true;
                         m->retry = member.value[0] == 't';
                 }
         }

@@ -57,6 +57,7 @@ typedef struct JsonlMessage {
         PayloadKind kind;           /* of a RESULT's data; text for all others */
         char *data;                 /* RESULT, ERROR's or PROGRESS' message (NULL: none), LOG's text; owned, a NUL behind it */
         size_t size;                /* bytes of data; text may hold NULs too */
+        bool retry_said;            /* ERROR: "retry" stands there */
         bool retry;                 /* ERROR: the same job may succeed when tried again */
         double fraction;            /* PROGRESS: 0 to 1 */
         int level;                  /* LOG: a syslog level */

@@ -79,7 +79,7 @@ int route_submit(Router *r, Job *j, const char *pool, const char *tier, char **r
                 free(*reterr_text);
                 *reterr_text = NULL;
                 k = submit_tier(r, j, t, reterr_text);
-                if (k == 0 || k == -EMSGSIZE)
+                if (k >= 0 || k == -EMSGSIZE)
                         return k;
         }
         return k;

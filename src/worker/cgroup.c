@@ -231,10 +231,11 @@ int cgroup_worker_remove(const CgroupRoot *c, const char *name) {
         return unlinkat(c->fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-uint64_t cgroup_oom_kills(int fd) {
-        uint64_t v = 0;
+CgroupOom cgroup_oom(int fd) {
+        uint64_t kills, limits;
 
-        if (fd >= 0)
-                (void) read_counter(fd, "memory.events", "oom_kill", &v);
-        return v;
+        /* the kernel counts a kill where the victim was, and "oom" where the limit is that was hit */
+        if (fd < 0 || read_counter(fd, "memory.events", "oom_kill", &kills) < 0 || kills == 0)
+                return CGROUP_OOM_NONE;
+        return read_counter(fd, "memory.events", "oom", &limits) >= 0 && limits > 0 ? CGROUP_OOM_OWN : CGROUP_OOM_OUTER;
 }

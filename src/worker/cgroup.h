@@ -11,6 +11,12 @@ typedef struct CgroupRoot {
         bool memory, pids, cpu; /* controllers that the workers' leaves have */
 } CgroupRoot;
 
+typedef enum CgroupOom {
+        CGROUP_OOM_NONE,
+        CGROUP_OOM_OWN,   /* its own limit was hit: MemoryMax= */
+        CGROUP_OOM_OUTER, /* the limit of a cgroup above it, or all of the machine's memory */
+} CgroupOom;
+
 /* Finds out whether this process was given a cgroup subtree (systemd's Delegate=), moves the process to a leaf of it and enables the
  * controllers. Returns 1, 0 where nothing is delegated (ret->fd is -1), or -errno. */
 int cgroup_root_init(CgroupRoot *ret);
@@ -26,5 +32,5 @@ int cgroup_kill(int fd);
 int cgroup_populated(int fd);
 /* Removes an empty leaf. */
 int cgroup_worker_remove(const CgroupRoot *c, const char *name);
-/* How often the OOM killer struck in it; 0 where that cannot be known. */
-uint64_t cgroup_oom_kills(int fd);
+/* Whether the OOM killer struck in it, and for whose want of memory; CGROUP_OOM_NONE where that cannot be known. */
+CgroupOom cgroup_oom(int fd);

@@ -22,6 +22,7 @@
         X(EVENT_WORKER_STARTED, "worker-started",      LOG_DEBUG,    "e9be7d14eb65400aa430343062ee7218")   \
         X(EVENT_WORKER_READY,   "worker-ready",        LOG_DEBUG,    "b505228a18c14881a888b72fc21426a5")   \
         X(EVENT_WORKER_EXITED,  "worker-exited",       LOG_DEBUG,    "83ef9482f99c48d882f8e84e2d686887")   \
+        X(EVENT_WORKER_KILLED,  "worker-killed",       LOG_NOTICE,   "a548ce759b3d44f5a96f2f3ce504e47c")   \
         X(EVENT_WORKER_CRASHED, "worker-crashed",      LOG_WARNING,  "1c6b72e4b8664a52b1a5ff66ae8b13f5")   \
         X(EVENT_WORKER_FAILED,  "worker-start-failed", LOG_ERR,      "9c95738ae195454fa616cf6ef19e5fcd")   \
         X(EVENT_WORKER_HUNG,    "worker-hung",         LOG_WARNING,  "510d933af59d4035badeb4d84a869bba")   \
@@ -34,6 +35,9 @@
         X(EVENT_JOB_FAILED,     "job-failed",          LOG_NOTICE,   "1188c360ac1e4260be3b8fb25f70826c")   \
         X(EVENT_JOB_TIMEOUT,    "job-timeout",         LOG_NOTICE,   "bc4fff0a40444e7b8145145ee8b838e4")   \
         X(EVENT_JOB_REQUEUED,   "job-requeued",        LOG_NOTICE,   "d807250a2adc4b94af4f78844971f6f1")   \
+        X(EVENT_JOB_RETRIED,    "job-retried",         LOG_NOTICE,   "f8f74985d56247c7b1e1d4df5822c11a")   \
+        X(EVENT_JOB_RECOVERED,  "jobs-recovered",      LOG_NOTICE,   "b75c211bd8164613a115039826478e2a")   \
+        X(EVENT_STORE,          "store-state",         LOG_WARNING,  "4f1e82aaf3c14e26af0ccc68575e8f73")   \
         X(EVENT_JOB_DEAD,       "job-dead",            LOG_ERR,      "4609db1e3d884bc9bb364c1432b947cf")   \
         X(EVENT_JOB_FENCED,     "job-fenced",          LOG_NOTICE,   "6c514c406d594095b34841fb2ba132de")   \
         X(EVENT_RESULT_DROPPED, "result-dropped",      LOG_WARNING,  "9c809dfc503a402189da31f5bff7a6f8")   \

@@ -6,8 +6,6 @@
 
 #include "worker/job.h"
 
-static const char id_alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
-
 void job_result_done(JobResult *r) {
         r->data = blob_unref(r->data);
         free(r->error);
@@ -27,7 +25,8 @@ Job *job_new(void) {
 }
 
 Job *job_ref(Job *j) {
-        j->n_ref++;
+        if (j)
+                j->n_ref++;
         return j;
 }
 
@@ -43,6 +42,9 @@ Job *job_unref(Job *j) {
         free(j->trace);
         free(j->progress_text);
         free(j->error);
+        if (j->ending)
+                job_result_done(j->ending);
+        free(j->ending);
         free(j);
         return NULL;
 }
@@ -75,7 +77,7 @@ void job_log(Job *j, int level, const char *text, size_t size) {
         }
 }
 
-void job_end(Job *j, JobResult *r) {
+JobState job_state_of(FrameStatus s) {
         static const JobState states[_FRAME_STATUS_MAX] = {
                 [FRAME_COMPLETED] = JOB_COMPLETED,
                 [FRAME_FAILED] = JOB_FAILED,
@@ -83,13 +85,20 @@ void job_end(Job *j, JobResult *r) {
                 [FRAME_CANCELLED] = JOB_CANCELLED,
                 [FRAME_REFUSED] = JOB_FAILED,
         };
+
+        return states[s];
+}
+
+void job_end(Job *j, JobResult *r) {
         List *n;
 
         assert(!job_ended(j));
-        j->state = states[r->status];
-        j->finished_usec = now_usec();
+        j->state = r->dead ? JOB_DEAD : job_state_of(r->status);
+        if (!j->stored) /* else when the end was known, not when it was recorded */
+                j->finished_usec = now_usec();
         j->result = TAKE_PTR(r->data);
         j->result_kind = r->kind;
+        free(j->error);
         j->error = TAKE_PTR(r->error);
         j->code = r->code;
         j->retry = r->retry;
@@ -104,6 +113,26 @@ void job_end(Job *j, JobResult *r) {
         }
 }
 
+void job_accept(Job *j) {
+        LIST_FOREACH_SAFE(l, next, &j->watches) {
+                JobWatch *w = list_entry(l, JobWatch, link);
+
+                if (w->accepted)
+                        w->accepted(w, j);
+        }
+}
+
+void job_refuse(Job *j, const JobRefusal *r) {
+        List *n;
+
+        while ((n = list_first(&j->watches))) {
+                JobWatch *w = list_entry(n, JobWatch, link);
+
+                list_remove(&w->link);
+                w->refused(w, j, r);
+        }
+}
+
 FrameStatus job_status(const Job *j) {
         switch (j->state) {
         case JOB_COMPLETED:
@@ -115,53 +144,4 @@ FrameStatus job_status(const Job *j) {
         default:
                 return FRAME_FAILED;
         }
-}
-
-static const char *const state_names[_JOB_STATE_MAX] = {
-        [JOB_QUEUED] = "queued",
-        [JOB_RUNNING] = "running",
-        [JOB_COMPLETED] = "completed",
-        [JOB_FAILED] = "failed",
-        [JOB_TIMEOUT] = "timeout",
-        [JOB_CANCELLED] = "cancelled",
-};
-
-const char *job_state_to_string(JobState s) {
-        return state_names[s];
-}
-
-int job_state_from_string(const char *s) {
-        for (int i = 0; i < _JOB_STATE_MAX; i++)
-                if (streq(state_names[i], s))
-                        return i;
-        return -EINVAL;
-}
-
-char *job_id_format(uint64_t id, char buf[JOB_ID_TEXT_MAX]) {
-        char *p = buf + JOB_ID_TEXT_MAX - 1;
-
-        *p = 0;
-        do {
-                *--p = id_alphabet[id & 31];
-                id >>= 5;
-        } while (id > 0);
-        memmove(buf, p, (size_t) (buf + JOB_ID_TEXT_MAX - p));
-        return buf;
-}
-
-int job_id_parse(const char *s, uint64_t *ret) {
-        uint64_t v = 0;
-        size_t l = strlen(s);
-
-        if (l == 0 || l > 13)
-                return -EINVAL;
-        for (; *s; s++) {
-                const char *k = strchr(id_alphabet, *s);
-
-                if (!k || v >> 59)
-                        return -EINVAL;
-                v = v << 5 | (uint64_t) (k - id_alphabet);
-        }
-        *ret = v;
-        return 0;
 }

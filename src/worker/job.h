@@ -10,32 +10,41 @@
 #include "basic/map.h"
 #include "basic/str.h"
 #include "basic/timer.h"
-#include "proto/frame.h"
+#include "store/record.h"
 
-typedef enum JobState {
-        JOB_QUEUED,
-        JOB_RUNNING,
-        JOB_COMPLETED,
-        JOB_FAILED,
-        JOB_TIMEOUT,
-        JOB_CANCELLED,
-        _JOB_STATE_MAX,
-} JobState;
-
-#define JOB_ID_TEXT_MAX 16U     /* bytes of an id as text, NUL included */
 #define JOB_NAME_MAX 256U       /* bytes of a method, session or key, NUL included */
 #define JOB_TRACE_MAX 128U
 #define JOB_ERROR_TEXT_MAX 4096U    /* bytes of an error, and of a progress message, that are kept */
 
 typedef struct Job Job;
 
+/* Why a job that had to be recorded first was not accepted after all. */
+typedef struct JobRefusal {
+        uint64_t duplicate_of; /* the job that has its key already, else 0 */
+        const char *code, *text;
+} JobRefusal;
+
 /* Somebody who wants to know about a job. The callbacks may free the watch; any of them may be NULL but `end`. */
 typedef struct JobWatch {
         List link;
+        void (*accepted)(struct JobWatch *w, Job *j); /* of a durable job only: it is recorded */
+        void (*refused)(struct JobWatch *w, Job *j, const JobRefusal *r); /* likewise; in place of the end, and as that */
         void (*progress)(struct JobWatch *w, Job *j, uint32_t millionths, const char *text, size_t size);
         void (*log)(struct JobWatch *w, Job *j, int level, const char *text, size_t size);
         void (*end)(struct JobWatch *w, Job *j); /* the watch is unlinked when this is called */
 } JobWatch;
+
+/* How an attempt ended; `data` and `error` are taken over by job_end(). */
+typedef struct JobResult {
+        FrameStatus status;
+        PayloadKind kind;
+        Blob *data;
+        char *error;
+        const char *code;
+        bool retry;    /* its worker said that the same job may succeed when tried again */
+        bool final;    /* another attempt would end no better */
+        bool dead;     /* it has killed as many workers as it may */
+} JobResult;
 
 struct Job {
         unsigned n_ref;
@@ -48,7 +57,7 @@ struct Job {
         const char *pool_name;   /* interned: lives as long as flowd */
         void *worker;            /* its Worker while it is running */
         List queue_link;
-        Timer timer;             /* queued: the deadline */
+        Timer timer;             /* queued: the deadline; delayed: not_before_usec */
         List watches;
 
         char *method, *session, *key, *trace; /* NULL where unset */
@@ -59,7 +68,19 @@ struct Job {
         uint64_t timeout_usec;   /* of one attempt; 0: the type's */
         int32_t priority;        /* higher goes first */
         uint32_t attempts, crashes;
+        uint32_t failures;       /* attempts that ended as failed or timeout */
+        uint32_t retries;        /* how many of these are followed by another, where `own_retries` */
+        uint64_t retry_usec;     /* the first delay of their backoff; 0: the type's */
+        uint64_t not_before_usec; /* CLOCK_REALTIME */
+        bool own_retries;
         bool detached;
+        Durability durability;
+        bool stored;             /* the store has it, and its end will be recorded before it is told */
+        bool recording;          /* the store is being asked: it is not dispatched meanwhile */
+        bool cancel_wanted;      /* meanwhile */
+        bool waiting;            /* stands among its pool's waiting jobs */
+        bool again;              /* goes to the front of its class */
+        JobResult *ending;       /* its end, while that is being recorded */
         uid_t uid;
 
         uint64_t accepted_usec, dispatched_usec, finished_usec; /* CLOCK_MONOTONIC */
@@ -77,16 +98,6 @@ struct Job {
         bool retry;
 };
 
-/* How an attempt ended; `data` and `error` are taken over by job_end(). */
-typedef struct JobResult {
-        FrameStatus status;
-        PayloadKind kind;
-        Blob *data;
-        char *error;
-        const char *code;
-        bool retry;
-} JobResult;
-
 void job_result_done(JobResult *r);
 
 Job *job_new(void);
@@ -100,21 +111,23 @@ void job_log(Job *j, int level, const char *text, size_t size);
 /* Records the end and tells the watches. The result is emptied. Only for a job that is queued or running. */
 void job_end(Job *j, JobResult *r);
 
+/* It was not accepted: tells the watches. */
+void job_refuse(Job *j, const JobRefusal *r);
+/* It was: likewise. */
+void job_accept(Job *j);
+
 static inline bool job_ended(const Job *j) {
         return j->state >= JOB_COMPLETED;
 }
 
 FrameStatus job_status(const Job *j); /* of one that has ended */
-const char *job_state_to_string(JobState s);
-int job_state_from_string(const char *s);
+JobState job_state_of(FrameStatus s);
 /* State across execve(). A job's watches are not part of it. */
 struct StateWriter;
 struct StateReader;
 struct json_object;
+/* The constant of a code, or NULL where there is none. */
+const char *job_known_code(const char *s);
 void job_serialize(Job *j, struct StateWriter *sw, struct json_object *o);
 /* Returns a job with one reference, or -ENOMEM, -EBADMSG. `pool_name` is left unset; its name is in "pool". */
 int job_deserialize(const struct StateReader *sr, const struct json_object *o, Job **ret);
-
-/* Ids as text: lowercase base32, no look-alikes. */
-char *job_id_format(uint64_t id, char buf[JOB_ID_TEXT_MAX]);
-int job_id_parse(const char *s, uint64_t *ret);

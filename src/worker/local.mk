@@ -8,6 +8,7 @@ libworker_a_SOURCES = \
 	%D%/frame-stream.c %D%/frame-stream.h \
 	%D%/host.h \
 	%D%/job.c %D%/job.h \
+	%D%/leftovers.c \
 	%D%/reaper.c %D%/reaper.h \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/worker-environment.c \

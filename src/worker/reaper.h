@@ -22,3 +22,6 @@ void reaper_run(Reaper *r);
 /* Kills the orphans that belong to no living worker, as their environment tells; `dead` is one that is being buried (or NULL).
  * Returns how many processes of `dead` are still there. */
 unsigned orphans_kill(Host *h, const struct Worker *dead);
+/* Kills the workers of earlier runs, and what they started: every process with one of `instances` (separated by blanks) as its FLOWD_INSTANCE.
+ * Waits until they are gone, for 10 s at most. Returns how many there were. Only before the loop runs. */
+unsigned leftovers_kill(Host *h, const char *instances);

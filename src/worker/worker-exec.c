@@ -2,7 +2,8 @@
 
 /*
  * The exec adapter: one process, one job. The payload goes to its stdin and then comes EOF; what it writes to stdout until its exit is the
- * result, and the exit status decides. Output above ResultMax= ends it at once. Input that it does not read is no error.
+ * result, and the exit status decides, unless flowd was ending it: then the job is lost with it and tried again, as with the other protocols.
+ * Output above ResultMax= ends it at once. Input that it does not read is no error.
  */
 
 #include <errno.h>
@@ -99,6 +100,8 @@ static void exec_exited(Worker *w) {
 
         if (s->state != SLOT_RUNNING)
                 return;
+        if (w->stop_wanted && w->stop_step > 0)
+                return; /* flowd made it end while it had a job, for an operator for instance: how it exits is not its own word */
         if (w->exit_code != CLD_EXITED && w->stop_step == 0 && !w->reason)
                 return; /* killed from outside, or crashed: lost with its worker, and perhaps tried again */
         if (w->exit_code == CLD_EXITED && w->exit_status == 0 && !w->reason)

@@ -126,6 +126,7 @@ static int on_result(Worker *w, Frame *f) {
         r.status = status == FRAME_COMPLETED ? FRAME_COMPLETED : FRAME_FAILED; /* the rest is flowd's to say */
         r.kind = kind;
         r.retry = retry;
+        r.final = !retry && r.status == FRAME_FAILED;
         const FrameItem *e = &f->meta.items[FRAME_META_ERROR];
         if (e->data && utf8_valid(e->data, e->size))
                 r.error = strndup((const char *) e->data, utf8_cut(e->data, e->size, JOB_ERROR_TEXT_MAX));

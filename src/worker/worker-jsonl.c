@@ -58,7 +58,8 @@ static int jsonl_cancel(Worker *w, WorkerSlot *s) {
 }
 
 static void on_result(Worker *w, WorkerSlot *s, JsonlMessage *m) {
-        JobResult r = { .status = m->type == JSONL_RESULT ? FRAME_COMPLETED : FRAME_FAILED, .kind = m->kind, .retry = m->retry };
+        JobResult r = { .status = m->type == JSONL_RESULT ? FRAME_COMPLETED : FRAME_FAILED, .kind = m->kind, .retry = m->retry,
+                        .final = m->retry_said && !m->retry };
 
         if (m->type == JSONL_ERROR)
                 r.error = strndup(strempty(m->data), utf8_cut(strempty(m->data), m->size, JOB_ERROR_TEXT_MAX)); /* kept for long: short */
@@ -67,6 +68,7 @@ static void on_result(Worker *w, WorkerSlot *s, JsonlMessage *m) {
 
                 r.status = FRAME_FAILED;
                 r.code = "ResultTooLarge";
+                r.final = true;
                 r.error = str_printf("the result has %s, above ResultMax=%s", size_format(a, sizeof(a), m->size),
                                      size_format(b, sizeof(b), w->type->result_max));
         } else {
@@ -148,7 +150,8 @@ static void line_too_long(Worker *w) {
         worker_set_reason(w, "sent a line above JsonMax=%s", size_format(span, sizeof(span), w->host->json_max));
         for (unsigned i = 0; i < w->n_slots && w->n_running == 1; i++)
                 if (w->slots[i].state == SLOT_RUNNING) {
-                        JobResult r = { .status = FRAME_FAILED, .code = "ResultTooLarge", .error = str_printf("the worker %s", strna(w->reason)) };
+                        JobResult r = { .status = FRAME_FAILED, .code = "ResultTooLarge", .final = true,
+                                        .error = str_printf("the worker %s", strna(w->reason)) };
 
                         worker_slot_result(&w->slots[i], &r);
                         return;

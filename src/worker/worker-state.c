@@ -32,6 +32,7 @@ static json_object *serialize_slot(StateWriter *sw, const WorkerSlot *s) {
         state_put_int(sw, o, "state", s->state);
         state_put_int(sw, o, "job", (int64_t) s->job_id);
         state_put_int(sw, o, "attempt", s->attempt);
+        state_put_int(sw, o, "held", s->held != NULL);
         if (s->timer.armed)
                 state_put_int(sw, o, "until", (int64_t) s->timer.when);
         return o;
@@ -179,6 +180,7 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "failed_start", w->failed_start);
         state_put_int(sw, o, "exit_code", w->exit_code);
         state_put_int(sw, o, "exit_status", w->exit_status);
+        state_put_int(sw, o, "oom", w->oom);
         state_put_int(sw, o, "gone_since", (int64_t) w->gone_since);
         state_put_int(sw, o, "started", (int64_t) w->started_usec);
         state_put_int(sw, o, "ready", (int64_t) w->ready_usec);
@@ -274,6 +276,11 @@ static void restore_slots(Worker *w, const json_object *slots, Job *(*find_job)(
                 }
                 if (s->state == SLOT_FENCED)
                         w->n_fenced++;
+                if (s->state == SLOT_FENCED && state_get_int(e, "held")) {
+                        s->held = job_ref(find_job(userdata, s->job_id));
+                        if (s->held)
+                                s->held->recording = true; /* until the slot is free */
+                }
                 if (state_get_object(e, "until"))
                         timer_arm(&w->host->timers, &s->timer, (uint64_t) state_get_int(e, "until"));
         }
@@ -291,6 +298,7 @@ static void restore_fields(Worker *w, const json_object *o) {
         w->failed_start = state_get_int(o, "failed_start");
         w->exit_code = (int) state_get_int(o, "exit_code");
         w->exit_status = (int) state_get_int(o, "exit_status");
+        w->oom = (CgroupOom) MIN((uint64_t) state_get_int(o, "oom"), (uint64_t) CGROUP_OOM_OUTER);
         w->gone_since = (uint64_t) state_get_int(o, "gone_since");
         w->started_usec = (uint64_t) state_get_int(o, "started");
         w->ready_usec = (uint64_t) state_get_int(o, "ready");
@@ -390,12 +398,20 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_text(sw, o, "error", j->error);
         state_put_text(sw, o, "code", j->code);
         state_put_int(sw, o, "retry", j->retry);
+        state_put_int(sw, o, "failures", j->failures);
+        state_put_int(sw, o, "own_retries", j->own_retries);
+        state_put_int(sw, o, "retries", j->retries);
+        state_put_int(sw, o, "retry_usec", (int64_t) j->retry_usec);
+        state_put_int(sw, o, "not_before", (int64_t) j->not_before_usec);
+        state_put_int(sw, o, "durability", j->durability);
+        state_put_int(sw, o, "stored", j->stored);
+        state_put_int(sw, o, "cancel_wanted", j->cancel_wanted);
 }
 
 /* The codes are constants of this image. */
-static const char *known_code(const char *s) {
+const char *job_known_code(const char *s) {
         static const char *const codes[] = { "Failed",         "Timeout",    "Cancelled",       "Refused",        "Crashed",
-                                             "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge" };
+                                             "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge", "PayloadDamaged" };
 
         for (size_t i = 0; s && i < ELEMENTSOF(codes); i++)
                 if (streq(codes[i], s))
@@ -443,8 +459,16 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         str_copy(j->ran_on, sizeof(j->ran_on), strempty(state_get_text(o, "ran_on")));
         j->result_kind = (PayloadKind) state_get_int(o, "result_kind");
         j->result = state_get_blob(sr, o, "result");
-        j->code = known_code(state_get_text(o, "code"));
+        j->code = job_known_code(state_get_text(o, "code"));
         j->retry = state_get_int(o, "retry");
+        j->failures = (uint32_t) state_get_int(o, "failures");
+        j->own_retries = state_get_int(o, "own_retries");
+        j->retries = (uint32_t) state_get_int(o, "retries");
+        j->retry_usec = (uint64_t) state_get_int(o, "retry_usec");
+        j->not_before_usec = (uint64_t) state_get_int(o, "not_before");
+        j->durability = (Durability) MIN((uint64_t) state_get_int(o, "durability"), (uint64_t) _DURABLE_MAX - 1);
+        j->stored = state_get_int(o, "stored");
+        j->cancel_wanted = state_get_int(o, "cancel_wanted");
         *ret = TAKE_PTR(j);
         return 0;
 }

@@ -33,6 +33,8 @@ WorkerType *worker_type_new(const char *name) {
                 .max_age_usec = USEC_INFINITY,
                 .max_rss = UINT64_MAX,
                 .max_crashes = 3,
+                .retry_usec = 1 * USEC_PER_SEC,
+                .retry_max_usec = 600 * USEC_PER_SEC,
         };
         t->name = strdup(name);
         if (!t->name)
@@ -56,6 +58,8 @@ WorkerType *worker_type_unref(WorkerType *t) {
         free(t->user);
         free(t->groups);
         free(t->home);
+        strv_free(t->cacheable);
+        free(t->version);
         free(t);
         return NULL;
 }
@@ -87,7 +91,16 @@ bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
                streq_ptr(a->working_directory, b->working_directory) && identity_equal(a, b) && limits_equal(a, b) &&
                a->payload_max == b->payload_max && a->result_max == b->result_max && a->memory_max == b->memory_max &&
                a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
-               a->max_age_usec == b->max_age_usec && a->max_rss == b->max_rss && a->max_crashes == b->max_crashes;
+               a->max_age_usec == b->max_age_usec && a->max_rss == b->max_rss && a->max_crashes == b->max_crashes &&
+               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec &&
+               strv_equal(a->cacheable, b->cacheable) && streq_ptr(a->version, b->version);
+}
+
+bool worker_type_cacheable(const WorkerType *t, const char *method) {
+        for (char **c = t->cacheable; c && *c; c++)
+                if (streq(*c, "*") || streq_ptr(*c, method))
+                        return true;
+        return false;
 }
 
 static const char *const protocol_names[_PROTOCOL_MAX] = {

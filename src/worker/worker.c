@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "basic/fault.h"
 #include "basic/fd.h"
 #include "worker/reaper.h"
 #include "worker/spawn.h"
@@ -170,14 +171,26 @@ static void arm_heartbeat(Worker *w) {
                 timer_arm(&w->host->timers, &w->heartbeat, w->heard_usec + w->type->heartbeat_usec);
 }
 
+/* The attempt in a fenced slot is over: another one may begin. */
+static void release(WorkerSlot *s) {
+        Job *j = TAKE_PTR(s->held);
+
+        if (!j)
+                return;
+        s->worker->ops->job_released(s->worker, j);
+        job_unref(j);
+}
+
 static void bury_slots(Worker *w) {
         for (unsigned i = 0; i < w->n_slots; i++) {
                 WorkerSlot *s = &w->slots[i];
                 Job *j = s->job;
 
                 timer_disarm(&w->host->timers, &s->timer);
-                if (s->state == SLOT_FENCED)
+                if (s->state == SLOT_FENCED) {
                         w->n_fenced--;
+                        release(s);
+                }
                 if (s->state == SLOT_RUNNING) {
                         w->n_running--;
                         s->job = NULL;
@@ -406,6 +419,7 @@ void worker_slot_result(WorkerSlot *s, JobResult *r) {
         Job *j = TAKE_PTR(s->job);
         bool fenced = s->state == SLOT_FENCED;
 
+        (void) fault_point("result");
         timer_disarm(&w->host->timers, &s->timer);
         s->state = SLOT_FREE;
         if (fenced) {
@@ -416,6 +430,7 @@ void worker_slot_result(WorkerSlot *s, JobResult *r) {
                 event_send(w->host, EVENT_JOB_FENCED, &f, "%s answered attempt %u of a job that had ended without it; the answer is dropped",
                            w->name, s->attempt);
                 job_result_done(r);
+                release(s);
         } else {
                 w->n_running--;
                 w->jobs_done++;
@@ -551,6 +566,15 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text) {
         worker_event(w, WORKER_EV_STOP);
 }
 
+bool worker_hold(Worker *w, Job *j) {
+        WorkerSlot *s = worker_find_slot(w, j->id, 0);
+
+        if (!s || s->state != SLOT_FENCED || s->held)
+                return false;
+        s->held = job_ref(j);
+        return true;
+}
+
 void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason) {
         if (w->state >= WORKER_DRAINING)
                 return;
@@ -591,19 +615,19 @@ static void drain_everything(Worker *w) {
 
 void worker_exited(Worker *w, int code, int status) {
         siginfo_t si;
-        bool was_starting = w->state == WORKER_STARTING;
-        bool said_ready = !was_starting && (w->type->protocol == PROTOCOL_FRAME || w->type->ready_explicit);
+        bool never_ready = w->ready_usec == 0; /* not by its state: the end of its output may have been seen before its exit */
+        bool said_ready = !never_ready && (w->type->protocol == PROTOCOL_FRAME || w->type->ready_explicit);
 
         kill_all(w); /* while its zombie pins the number of its group */
         drain_everything(w);
         w->exit_code = code;
         w->exit_status = status;
-        w->oom_kills = cgroup_oom_kills(w->cgroup_fd);
+        w->oom = cgroup_oom(w->cgroup_fd);
         while (waitid(P_PID, (id_t) w->pid, &si, WEXITED) < 0 && errno == EINTR)
                 ;
         map_remove(&w->host->by_pid, &w->by_pid);
         bool quick = now_usec() - w->started_usec < QUICK_EXIT_USEC && w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0;
-        if (was_starting || (quick && !said_ready && !w->stop_wanted))
+        if (!w->stop_wanted && (never_ready || (quick && !said_ready)))
                 w->failed_start = true;
         worker_close_input(w);
         hot_unwatch(&w->host->hot, &w->io);
@@ -646,8 +670,13 @@ void worker_check_gone(Worker *w) {
 }
 
 char *worker_describe_exit(const Worker *w, char *buf, size_t size) {
+        static const char *const oom[] = {
+                [CGROUP_OOM_NONE] = "",
+                [CGROUP_OOM_OWN] = " (out of memory: MemoryMax=)",
+                [CGROUP_OOM_OUTER] = " (out of memory: the limit of the service, or the machine's)",
+        };
         const char *name = w->exit_status > 0 && w->exit_status < NSIG ? sigabbrev_np(w->exit_status) : NULL;
-        char what[96];
+        char what[128];
 
         if (w->exit_code == 0)
                 snprintf(what, sizeof(what), "runs");
@@ -655,7 +684,7 @@ char *worker_describe_exit(const Worker *w, char *buf, size_t size) {
                 snprintf(what, sizeof(what), "exited with status %d", w->exit_status);
         else
                 snprintf(what, sizeof(what), "was killed by SIG%s%s%s", strna(name), w->exit_code == CLD_DUMPED ? " (core dumped)" : "",
-                         w->oom_kills > 0 ? " (out of memory: MemoryMax=)" : "");
+                         oom[w->oom]);
         if (w->reason)
                 snprintf(buf, size, "%s; it %s", w->reason, what);
         else

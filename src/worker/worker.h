@@ -46,6 +46,7 @@ typedef struct WorkerSlot {
         Worker *worker;
         SlotState state;
         Job *job;         /* a reference, while RUNNING */
+        Job *held;        /* a reference, while FENCED: its next attempt waits for the end of this one */
         uint64_t job_id;  /* also while FENCED */
         uint32_t attempt;
         Timer timer;      /* RUNNING: the attempt's end; FENCED: CancelTimeout */
@@ -56,6 +57,7 @@ typedef struct WorkerOps {
         void (*ready)(Worker *w);                              /* it can take jobs (also after each end of a job) */
         void (*job_end)(Worker *w, Job *j, JobResult *r);      /* the job is no longer the worker's; the result is the callee's */
         void (*job_lost)(Worker *w, Job *j);                   /* its attempt died with the worker, and is proven over */
+        void (*job_released)(Worker *w, Job *j);               /* one that worker_hold() kept: its attempt is proven over */
         void (*dead)(Worker *w);                               /* to be followed by worker_free() */
 } WorkerOps;
 
@@ -133,7 +135,7 @@ struct Worker {
         uint64_t started_usec, ready_usec, idle_usec, jobs_done;
         uint64_t jobs_max;      /* MaxJobs= and MaxAge=, varied, so that a pool's workers do not come due together; 0: never */
         uint64_t retire_usec;
-        uint64_t oom_kills;
+        CgroupOom oom;          /* what it was killed for, if that was it */
         int exit_code;          /* a CLD_* code; 0 while it runs */
         int exit_status;
         bool poisoned;          /* it died of a job that had killed another worker before */
@@ -167,6 +169,9 @@ static inline bool worker_has_slot(const Worker *w) {
 int worker_assign(Worker *w, Job *j, char **reterr_reason);
 /* Ends a running job here and now (with FRAME_CANCELLED or FRAME_TIMEOUT); the worker is told to stop working on it. */
 void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text);
+/* Keeps a job, one of whose attempts has ended without this worker, until that is proven over; then job_released() is called. Returns false
+ * where there is no such attempt. */
+bool worker_hold(Worker *w, Job *j);
 /* Finishes what is in hand, then exits. `timeout_usec` from now it is stopped all the same (USEC_INFINITY: never). */
 void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason);
 /* Exits now; jobs in hand are lost to it. */

@@ -187,7 +187,8 @@ class Flowd:
         with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(),
                                             start_new_session=True)
-        _instances.append(self)
+        if self not in _instances:  # else it is started again
+            _instances.append(self)
 
     def start(self, bound=20):
         self.spawn()

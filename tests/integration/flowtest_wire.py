@@ -117,8 +117,11 @@ _TAGS = {
     'version': (1, 'I'), 'features': (2, 'I'), 'frame_max': (3, 'I'), 'slots': (4, 'I'), 'heartbeat': (5, 'Q'), 'size': (6, 'Q'),
     'method': (16, 's'), 'pool': (17, 's'), 'tier': (18, 's'), 'session': (19, 's'), 'key': (20, 's'), 'deadline': (21, 'Q'),
     'timeout': (22, 'Q'), 'priority': (23, 'i'), 'kind': (24, 'B'), 'durable': (25, 'B'), 'trace': (26, 's'), 'detached': (27, 'B'),
-    'job_id': (28, 's'), 'status': (32, 'B'), 'error': (33, 's'), 'retry': (34, 'B'), 'fraction': (35, 'I'), 'level': (36, 'B'),
+    'job_id': (28, 's'), 'not_before': (29, 'Q'), 'retries': (30, 'I'), 'retry_delay': (31, 'Q'),
+    'status': (32, 'B'), 'error': (33, 's'), 'retry': (34, 'B'), 'fraction': (35, 'I'), 'level': (36, 'B'),
     'code': (37, 's'), 'worker': (38, 's'), 'run_usec': (39, 'Q'), 'wait_usec': (40, 'Q'), 'attempts': (41, 'I'),
+    'duplicate': (42, 'B'), 'offset': (43, 'Q'), 'length': (44, 'Q'), 'size_all': (45, 'Q'), 'accept': (46, 'B'), 'encoding': (47, 'B'),
+    'cache': (48, 'B'),
 }
 _NAMES = {tag: (name, form) for name, (tag, form) in _TAGS.items()}
 

@@ -3,6 +3,7 @@
 
 integration_tests += \
 	%D%/test-examples.py \
+	%D%/test-durable.py \
 	%D%/test-exec.py \
 	%D%/test-flowctl.py \
 	%D%/test-guardian.py \
@@ -13,6 +14,7 @@ integration_tests += \
 	%D%/test-pool.py \
 	%D%/test-reexec.py \
 	%D%/test-reload.py \
+	%D%/test-store.py \
 	%D%/test-varlink.py \
 	%D%/test-zoo.py
 

@@ -131,6 +131,24 @@ def is_cancelled():
 
 
 @test
+def its_worker_is_killed_by_an_operator():
+    # how it exits is flowd's doing, not the command's word on its job: the job is tried again
+    for method, how in (('term:3', ()), ('term:0', ()), ('term-default', ()), ('term:0', ('-s', 'KILL'))):
+        with commands() as f, f.jobs() as j:
+            f.events
+            i = j.submit('x', b'', method)
+            wait_until(lambda: any('waits for TERM' in f.worker(w['id'])['stderr'] for w in f.workers('x')), what='the command to wait')
+            (w,) = f.workers('x')
+            f.flowctl('worker', 'kill', *how, w['id'], check_status=0)
+            equal(completed(j.result(i), b'again').attempts, 2, method)
+            wait_until(lambda: not f.pids('x'), what='the end of the second worker')
+            equal(f.pool('x')['crashes'], 1 if how else 0, 'crashes after worker kill %s:' % ' '.join(how))
+            f.events.wait('worker-killed', worker=w['id'])
+            contains(f.flowctl('events', '--limit=50', check_status=0).stdout.decode(), 'worker-killed', w['id'],
+                     'SIGKILL' if how else 'SIGTERM', 'uid %d' % os.getuid())
+
+
+@test
 def a_child_that_keeps_its_output_open():
     with commands() as f, f.jobs() as j:
         # the command is over when it has exited; what it left behind is killed, and cannot hold up the job

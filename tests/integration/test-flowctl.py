@@ -141,7 +141,7 @@ POOL = dict(name='p', worker_type='t', protocol='frame', tier='hot', state='runn
             cancelled=0, refused=0, spawned=2, crashes=0, queue_max=100,
             latency_p50_usec=850, latency_p99_usec=12345, run_p50_usec=800,
             run_p99_usec=12000)
-STATUS_REPLY = dict(version='9.9', pid=4711, state='degraded', summary='one pool is broken', mode='private', runtime='/x',
+STATUS_REPLY = dict(version='9.9', pid=4711, state='degraded', summary='degraded: broken; 2 pools', mode='private', runtime='/x',
                     state_dir='/y', started_usec=int(time.time() * 1e6) - 3600 * 10**6, reloads=0, reexecs=0, config_error=None,
                     limits='', rss=12 * MiB, fds=30, clients=1, jobs_queued=3, jobs_running=1, jobs_completed=5, jobs_failed=0,
                     jobs_timeout=0, jobs_cancelled=0, jobs_refused=0,
@@ -169,7 +169,8 @@ def misuse_is_told_with_the_nearest_word():
                         (['run', '--payload=xml', 'a'], 'text, json or bytes'), (['run', 'a', 'b'], '--each'),
                         (['run', '--lines', '--each', 'a'], 'exclude each other'), ([], 'flowctl status'),
                         (['run', '--pool'], '--pool needs an argument'), (['config'], "'config cat'"),
-                        (['job', 'list', '--state=odd'], 'queued'),
+                        (['job', 'list', '--state=odd'], 'queued'), (['config', 'cat', 'words'], 'words.pool or words.worker'),
+                        (['reexec', 'x'], 'takes no arguments: flowctl reexec\n'),
                         (['worker', 'kill', 'p/0', '--signal=NONE'], "a signal's name")):
         r = plain(*args)
         equal(r.returncode, USAGE, args)
@@ -197,6 +198,10 @@ def without_flowd_it_says_what_to_do():
             r = plain('--runtime=' + d, *args)
             equal(r.returncode, NO_DAEMON, args)
             contains(r.stderr, d)
+        for xdg, folder in ((d, d + '/flowd'), ('', '/run/user/%d/flowd' % os.getuid()), ('relative', '/run/user/%d/flowd' % os.getuid())):
+            r = plain('--user', 'job', 'list', env={'XDG_RUNTIME_DIR': xdg})  # as flowd --user finds it
+            equal(r.returncode, NO_DAEMON, xdg)
+            contains(r.stderr, folder + '/control', 'systemctl --user start flowd')
         r = plain('status', env={'FLOWD_RUNTIME': d + '/not/there'})
         equal(r.returncode, NO_DAEMON)
         contains(r.stderr, 'not running here: no socket at %s/not/there/control' % d, '--runtime=DIR or FLOWD_RUNTIME')
@@ -241,7 +246,7 @@ def status_and_tables():
 
     with Stand({'Status': lambda p: STATUS_REPLY, 'ListPools': pools}) as s:
         out = s.flowctl('status', status=OK).stdout.decode()
-        contains(out, 'degraded (one pool is broken)', '4711', '1.2M', '12.3ms', '850us', 'broken: its workers crash at start')
+        contains(out, 'State: degraded: broken; 2 pools\n', '4711', '1.2M', '12.3ms', '850us', 'broken: its workers crash at start')
         check('\033' not in out, 'colours where there is no terminal')
         equal(json.loads(s.flowctl('status', '--json', status=OK).stdout), STATUS_REPLY)
         equal(len(s.flowctl('pool', 'list', '--no-legend', status=OK).stdout.splitlines()), 2)
@@ -273,7 +278,7 @@ def errors_become_sentences_and_statuses():
 
 @test
 def verbs_send_what_they_mean():
-    answer = {'target': 3, 'changed': ['pools/a.pool'], 'warnings': ['f:1: warning: odd'], 'text': 'x=1'}
+    answer = {'target': 3, 'changed': ['pools/a.pool'], 'warnings': ['f:1: warning: odd'], 'text': 'x=1', 'jobs': [{'id': 'a', 'state': 'failed'}]}
     with Stand(collections.defaultdict(lambda: lambda p: answer)) as s:
         for args, *call in (('pool scale p 3', 'ScalePool', {'pool': 'p', 'target': 3}, False),
                             ('worker kill p/1 -s sigusr1', 'KillWorker', {'id': 'p/1', 'signal': int(signal.SIGUSR1)}, False),
@@ -502,7 +507,7 @@ def submit_and_wait():
         equal(s.flowctl('wait', 'id0', status=OK).stdout, b'a')
         equal(s.flowctl('wait', 'id2', 'id1', status=OK).stdout, b'c\nb\n')
         equal(s.flowctl('wait', '-', input=b'id1\nid3\n', status=OK).stdout, b'b\nd\n')
-        contains(s.flowctl('wait', 'nope', status=BAD).stderr.decode(), 'no job nope')
+        contains(s.flowctl('wait', 'nope', status=REFUSED_STATUS).stderr.decode(), 'nope: refused: no job nope')
         contains(s.flowctl('wait', 'id1', 'nope', status=BAD).stderr.decode(), 'nope: refused: no job nope')
 
 
@@ -716,7 +721,8 @@ def with_flowd_submit_wait_list_show_cancel():
         equal(len(ids), 3)
         equal(f.flowctl('wait', *ids, check_status=OK).stdout, b'a\nb\nc\n')
         equal(f.flowctl('wait', ids[1], check_status=OK).stdout, b'b')
-        f.flowctl('wait', 'aaaaaaaaaaaaa', check_status=BAD)
+        contains(f.flowctl('wait', 'aaaaaaaaaaaaa', check_status=REFUSED_STATUS).stderr.decode(), 'aaaaaaaaaaaaa: refused')
+        contains(f.flowctl('wait', ids[0], 'nonsense', check_status=BAD).stderr.decode(), 'nonsense: refused')
         slow = text(f.flowctl('submit', '-p', 'zoo', '-m', 'sleep:60000', 'x', check_status=OK)).strip()
         wait_until(lambda: f.pool('zoo')['running'] == 1)
         contains(text(f.flowctl('job', 'list', '--state=running', check_status=OK)), slow, 'zoo/')
@@ -725,6 +731,9 @@ def with_flowd_submit_wait_list_show_cancel():
         contains(text(f.flowctl('job', 'cancel', slow, check_status=OK)), 'cancelled')
         f.flowctl('wait', slow, check_status=INTERRUPTED)
         f.flowctl('job', 'show', 'aaaaaaaaaaaaa', check_status=BAD)
+        contains(text(f.flowctl('job', 'list', '--limit=1', check_status=OK)), '1 job listed.')
+        contains(f.flowctl('job', 'list', '-p', 'nope', check_status=BAD).stderr.decode(), "no pool 'nope'")
+        contains(text(f.flowctl('job', 'list', '-p', 'zoo', '--state=failed', check_status=OK)), '0 jobs listed.')
 
 
 @test
@@ -732,6 +741,7 @@ def with_flowd_pools_and_workers_are_operated():
     with house() as f:
         contains(text(f.flowctl('status', check_status=OK)), 'running', 'zoo', 'private', f.runtime)
         contains(text(f.flowctl('pool', 'list', check_status=OK)), '3 pools listed.')
+        contains(text(f.flowctl('pool', 'list', 'zoo', check_status=OK)), '1 pool listed.')
         contains(text(f.flowctl('pool', 'show', 'zoo', check_status=OK)), 'hot workers of type zoo (frame)')
         f.flowctl('pool', 'scale', 'zoo', '3', check_status=OK)
         f.wait_ready('zoo', 3)
@@ -795,6 +805,9 @@ def with_flowd_reexec_waits_for_the_new_image():
         before = f.status()
         contains(text(f.flowctl('reexec', check_status=OK)), str(before['pid']))
         equal((f.status()['pid'], f.status()['reexecs']), (before['pid'], before['reexecs'] + 1))
+        equal(f.status()['reloads'], 0, 'a re-exec looks at the configuration, but is no reload:')
+        f.flowctl('reload', check_status=OK)
+        contains(text(f.flowctl('status', check_status=OK)), 'reloaded 1 time, re-executed 1 time')
         equal(f.flowctl('run', '-p', 'zoo', 'x', check_status=OK).stdout, b'x')
 
 

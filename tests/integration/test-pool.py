@@ -384,11 +384,11 @@ def detached_jobs_and_their_results():
             r = j.result(j.wait('aaaaaaaaaaaaa'))
             ended(r, 'refused', code='NoSuchJob')
         with f.control() as c:
-            id = c.call('Submit', pool='w', method='echo', payload='by control')['job']
+            id = c.call('Submit', pool='w', method='echo', payload='by control', durable='no')['job']
             check(11 <= len(id) <= 13 and id == id.lower(), id)
             equal(c.call('Wait', job=id)['result'], 'by control')
             equal(f.job(id)['state'], 'completed')
-            id = c.call('Submit', pool='w', method='fail', payload='x')['job']
+            id = c.call('Submit', pool='w', method='fail', payload='x', durable='no')['job']
             w = c.call('Wait', job=id)
             equal(w['status'], 'failed')
             contains(w['error'], 'cannot do that')

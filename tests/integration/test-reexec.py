@@ -80,6 +80,28 @@ def jobs_running_and_queued():
 
 
 @test
+def jobs_are_listed_newest_first():
+    with house() as f, f.jobs(timeout=30) as j:
+        f.wait_ready('frame', 2)
+        slow = j.submit('frame', 'slow', 'sleep:400')
+        ids = [j.submit(p, 'x', m, **({'detached': 1} if d else {}))
+               for p, m, d in (('slots', 'sleep:60000', 0), ('jsonl', 'echo', 1), ('frame', 'echo', 0), ('jsonl', 'echo', 0), ('frame', 'echo', 1))]
+        names = [j.job_id(i) for i in (slow, *ids)]
+        completed(j.result(slow), b'slow')  # accepted first, ended last
+        wait_until(lambda: f.status()['jobs_completed'] == 5)
+
+        def listed():
+            return [x['id'] for x in f.call('ListJobs')['jobs']]
+
+        equal(listed(), names[::-1])
+        f.call('Reexec')
+        equal(listed(), names[::-1])
+        names.append(j.job_id(j.submit('slots', 'y', 'sleep:60000')))
+        equal(listed(), names[::-1])
+        equal(f.call('ListJobs', limit=2)['jobs'][1]['id'], names[-2])
+
+
+@test
 def streams_stay_open():
     with house() as f, f.control() as watch:
         f.events

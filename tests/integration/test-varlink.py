@@ -113,6 +113,31 @@ def every_answer_is_as_described():
                 f.call('ResumePool', pool='w')
                 matches(s.answer(), METHODS[method][1], method)
         call('Events')
+        done = call('Submit', pool='w', method='echo', payload='x', durable='yes', key='k', retries=1, retry_delay_usec=1000, not_before_usec=1)['job']
+        call('Submit', pool='w', payload='y', key='k')
+        call('Wait', job=done)
+        call('JobResult', job=done, offset=0, length=1)
+        failed = call('Submit', pool='w', method='fail', payload='x')['job']
+        wait_until(lambda: f.job(failed)['state'] == 'failed')
+        call('ShowJob', id=failed)
+        call('ListJobs', pool='w', state='failed', method='fail', since_usec=1, before='zzzzzzzzz', limit=5)
+        call('JobResult', job=failed)
+        call('RetryJob', id=failed, delay_usec=3600 * 10**6)
+        call('CancelJob', id=failed)
+        wait_until(lambda: f.job(failed)['state'] == 'cancelled')
+        call('PurgeJobs', ids=[failed])
+        call('StoreStats')
+        call('CheckStore')
+        call('BackupStore', path=os.path.join(f.dir, 'copy'))
+        call('VacuumStore')
+        call('AcceptLoss')
+        call('CacheStats')
+        for method in ('ListCache', 'PurgeCache'):
+            try:
+                call(method, method='echo')
+            except ControlError as e:
+                contains(e.message, 'cannot do that')
+                note(method, 'is not served yet')
         with f.control() as s:  # progress first, as continued answers
             got = list(s.stream('Run', pool='w', method='talk:3', payload='p'))
             for r in got:
@@ -124,9 +149,19 @@ def every_answer_is_as_described():
 
 @test
 def errors_are_as_described():
-    with instance() as f, f.control() as c:
+    with instance() as f:
+        c = f.control()
+        queued = c.call('Submit', pool='w', payload='x', not_before_usec=int((time.time() + 3600) * 1e6))['job']
+        done = c.call('Submit', pool='w', method='echo', payload='x')['job']
+        c.call('Wait', job=done)
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
-                          ('ScalePool', {'pool': 'w', 'target': 1000})):
+                          ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
+                          ('BackupStore', {'path': '/no/such'}), ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
+            if method == 'Submit':
+                f.stop()
+                f.write_conf({'Store': 'no'})
+                f.start()
+                c = f.control()
             try:
                 c.call(method, **p)
                 fail(method, 'was not refused')

@@ -58,6 +58,20 @@ def exits_at_start():
 
 
 @test
+def exits_at_start_as_if_all_were_well():
+    """Whether its end of the socket is seen to close before its exit or not: it has never been ready, so it has not started."""
+    for command in ('%s --start=exit --code=0' % zoo(), "/bin/sh -c 'exec <&- >&-; sleep 0.1'"):
+        with Flowd(workers={'zoo': worker(command)},
+                   pools={'zoo': pool('zoo', Min=1, Max=1, BreakerCrashes=5, BreakerCooldown='1h', RestartDelay='10ms', RestartDelayMax='10ms')}) as f:
+            f.events
+            wait_until(lambda: f.pool('zoo')['state'] == 'degraded', what='the pool to be degraded')
+            p = f.pool('zoo')
+            equal((p['crashes'], p['spawned']), (5, 5), 'crashes and starts:')
+            contains(p['reason'], 'exited with status 0')
+            check('worker-start-failed' in f.log() and 'by itself' not in f.log(), 'it is said to have started:', f.log())
+
+
+@test
 def cannot_be_executed():
     with Flowd(workers={'bad': worker('/nonexistent/program'), 'good': worker(zoo())},
                pools={'bad': pool('bad', BreakerCrashes=2, RestartDelay='10ms'), 'good': pool('good', Max=1)},

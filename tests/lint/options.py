@@ -7,6 +7,7 @@ import subprocess
 
 from lint import BUILD, SRC, done, report, skip
 
+VERB = r'[a-z]+(?: [a-z]+(?:-[a-z]+)*)?'
 LONG = re.compile(r'(?<![\w-])--[a-z][a-z0-9-]*')
 
 
@@ -75,9 +76,9 @@ for program in ('flowd', 'flowctl'):
     if block:
         # "  pool list [POOL...]     List pools"
         for line in block.group(1).splitlines():
-            m = re.match(r'  ([a-z]+(?: [a-z]+)?)\s', line + ' ')
+            m = re.match(r'  (%s)\s' % VERB, line + ' ')
             if m:
-                verbs.append(re.match(r'[a-z]+(?: [a-z]+)?', line.strip().split('  ')[0]).group())
+                verbs.append(re.match(VERB, line.strip().split('  ')[0]).group())
     options = defined(text)
     for verb in verbs:
         options |= defined(help_text(path, *verb.split()))
@@ -91,7 +92,7 @@ for program in ('flowd', 'flowctl'):
         if verbs:
             documented = set()
             for section, t in tags:
-                m = re.match(r'[a-z]+(?: [a-z]+)?', t)
+                m = re.match(VERB, t)
                 if m and re.search('verb|command', section, re.I):
                     w = m.group()
                     documented.add(w if w in verbs or w.split()[0] not in verbs else w.split()[0])

@@ -52,6 +52,11 @@ verify() { # MANAGER DIR UNIT
         printf '%s' "$out"
 }
 
+for unit in "$top_srcdir"/examples/systemd/*; do
+        cp "$unit" "$tmp/system/"
+        check "examples/systemd/${unit##*/}" "$(verify system "$tmp/system" "${unit##*/}")"
+done
+
 for kind in system user; do
         for unit in flowd.service flowd.socket flowd-jobs.socket; do
                 if [ ! -e "$tmp/$kind/$unit" ]; then

@@ -33,6 +33,14 @@ elif verb == 'stubborn':
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         signal.pause()
+elif verb in ('term', 'term-default'):  # the first attempt leaves with the number when TERM comes, or by it; the next one only answers
+    if verb == 'term':
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(n))
+    if os.environ['FLOWD_ATTEMPT'] == '1':
+        print('zoo: waits for TERM', file=sys.stderr, flush=True)
+        while True:
+            signal.pause()
+    out.write(b'again')
 elif verb == 'sleep':
     time.sleep(n / 1000)
     out.write(b'slept')

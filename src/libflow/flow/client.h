@@ -29,7 +29,7 @@ typedef struct FlowRequest {
         const char *tier;       /* "hot", "warm", "cold", or NULL */
         const char *method;     /* for the worker, may be NULL; and so the next three */
         const char *session;
-        const char *key;
+        const char *key;        /* of a durable job also: a second one of that user with the same key is the first one again */
         const char *trace;      /* a W3C traceparent */
         FlowKind kind;          /* what the payload is; FLOW_TEXT by default */
         const void *data;       /* the payload ... */
@@ -39,9 +39,13 @@ typedef struct FlowRequest {
         uint64_t timeout_usec;  /* run time of one attempt; 0: as the worker type says */
         uint64_t deadline_usec; /* µs since the epoch at which the job ends, run or not; 0: none */
         int priority;
-        unsigned durable;       /* 0: lost when flowd dies, 1: survives that, 2: survives a power cut too */
+        unsigned durable;       /* 0: lost when flowd dies, 1: survives that, 2: survives a power cut too, 3: as 2 where flowd's store works,
+                                 * else as 0 */
         bool detached;          /* the job outlives the connection; the only event about it is FLOW_EVENT_ACCEPTED (or a refusal) */
         void *userdata;         /* comes back in the job's events */
+        int retries;            /* how many failed attempts are followed by another one; 0: as the worker type says, negative: none */
+        uint64_t retry_delay_usec; /* the first delay of the backoff between them; 0: as the worker type says */
+        uint64_t not_before_usec;  /* µs since the epoch before which no attempt begins; 0: at once */
 } FlowRequest;
 
 /* How a job ended. */
@@ -58,6 +62,7 @@ typedef struct FlowResult {
         unsigned attempts;
         uint64_t run_usec;      /* run time of the last attempt */
         uint64_t wait_usec;     /* from acceptance to the last attempt's dispatch */
+        uint64_t size_all;      /* bytes of the whole result: more than `size` where a part was asked for */
         void *memory;           /* what the pointers above point into; for flow_result_clear() */
 } FlowResult;
 
@@ -80,6 +85,7 @@ typedef struct FlowEvent {
         const char *text;       /* not NUL-terminated */
         size_t text_size;
         FlowResult result;
+        bool duplicate;         /* ACCEPTED: the request's key had been given before; job_id is the job that it was given with */
 } FlowEvent;
 
 /* --- the connection --- */
@@ -103,10 +109,13 @@ const char *flow_client_error(const FlowClient *c);
  * Returns 0 with *ret, to be freed with flow_result_clear(), however the job ended: see ret->status. Else -errno. */
 int flow_run(FlowClient *c, const FlowRequest *request, FlowResult *ret);
 /* Submits a detached job and blocks until flowd has accepted it. The id is written to `ret_job_id`, which has room for
- * FLOW_JOB_ID_SIZE bytes. Returns 0, -EREMOTEIO when it was refused (flow_client_error() has the reason), or -errno. */
+ * FLOW_JOB_ID_SIZE bytes. Returns 0, 1 when it is that of an earlier job with the request's key, -EREMOTEIO when it was refused
+ * (flow_client_error() has the reason), or -errno. */
 int flow_submit(FlowClient *c, const FlowRequest *request, char *ret_job_id);
 /* Blocks until the job of that id has ended. Returns as flow_run() does; an unknown id is a result of status FLOW_REFUSED. */
 int flow_wait(FlowClient *c, const char *job_id, FlowResult *ret);
+/* The same, but takes only `length` bytes of the result from `offset` on, or fewer where it ends before; 0: all that follow. */
+int flow_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, FlowResult *ret);
 
 /* Room for a job's id as text, with its NUL. */
 #define FLOW_JOB_ID_SIZE 32
@@ -124,6 +133,8 @@ int flow_client_submit(FlowClient *c, const FlowRequest *request, uint64_t *ret_
 /* Asks for the result of a detached job, of this or another connection: it comes as FLOW_EVENT_RESULT under *ret_id. Does not
  * block. */
 int flow_client_wait_job(FlowClient *c, const char *job_id, void *userdata, uint64_t *ret_id);
+/* The same for a part of the result, as flow_wait_part() takes it. */
+int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, void *userdata, uint64_t *ret_id);
 /* Asks flowd to end a job of this connection. Its FLOW_EVENT_RESULT still comes. Does not block.
  * Returns 0, -ENOENT when no such job is in flight. */
 int flow_client_cancel(FlowClient *c, uint64_t id);

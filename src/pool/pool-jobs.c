@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The jobs of a pool: accepted or refused, queued, waiting for their time or for the store, tried again, ended. A job that is with a pool stands in
+ * its queue (it may be dispatched), among its waiting ones (it may not yet), or in a worker's slot; where it stands, and nothing else, says
+ * which. What ends it here ends it once: pool_finish() takes it out of the pool first.
+ */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "basic/fault.h"
+#include "pool/durable.h"
+#include "pool/pool-internal.h"
+
+#define FULL_TELL_USEC (60 * USEC_PER_SEC)    /* a full queue is told of so often */
+
+/* --- the end of jobs --- */
+
+static void count_end(Pool *p, const Job *j, JobState state) {
+        uint64_t *counters[_JOB_STATE_MAX] = {
+                [JOB_COMPLETED] = &p->stats.completed,
+                [JOB_FAILED] = &p->stats.failed,
+                [JOB_TIMEOUT] = &p->stats.timeout,
+                [JOB_CANCELLED] = &p->stats.cancelled,
+                [JOB_DEAD] = &p->stats.failed,
+        };
+        uint64_t now = now_usec();
+
+        ++*counters[state];
+        histogram_add(&p->stats.latency, now - j->accepted_usec);
+        if (j->dispatched_usec > 0)
+                histogram_add(&p->stats.run, now - j->dispatched_usec);
+}
+
+/* Ends a job that is in no queue and with no worker any more. */
+void pool_finish(Pool *p, Job *j, JobResult *r) {
+        static const char *const codes[_FRAME_STATUS_MAX] = { NULL, "Failed", "Timeout", "Cancelled", "Refused" };
+        EventFields f = pool_fields(p);
+
+        job_ref(j);
+        f.job = j->id;
+        f.session = j->session;
+        if (!r->code)
+                r->code = codes[r->status];
+        if (r->status == FRAME_FAILED)
+                event_send(p->host, EVENT_JOB_FAILED, &f, "A job of pool %s failed: %s", p->name, r->error ? r->error : "the worker gave no reason");
+        timer_disarm(&p->host->timers, &j->timer);
+        count_end(p, j, r->dead ? JOB_DEAD : job_state_of(r->status));
+        j->pool = j->worker = NULL;
+        if (j->stored)
+                durable_end(p->jobs, j, r);
+        else {
+                job_end(j, r);
+                job_table_end(p->jobs, j);
+                if (!j->detached) /* whoever waited has it; nobody else will ask */
+                        j->result = blob_unref(j->result);
+        }
+        job_unref(j);
+}
+
+/* Out of the queue, or out of those that may not be dispatched yet. */
+void pool_unqueue(Pool *p, Job *j) {
+        list_remove(&j->queue_link);
+        if (j->waiting)
+                p->n_waiting--;
+        else
+                p->n_queued--;
+        j->waiting = false;
+        p->queued_bytes -= j->payload_size;
+        timer_disarm(&p->host->timers, &j->timer);
+}
+
+void pool_end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text) {
+        JobResult r = { .status = status, .code = code, .error = text ? strdup(text) : NULL };
+
+        pool_unqueue(p, j);
+        pool_finish(p, j, &r);
+        pool_dispatch_later(p);
+}
+
+/* flowd stops: a recorded job leaves memory as it is, and goes on when flowd is there again. */
+void pool_suspend_job(Pool *p, Job *j) {
+        char id[JOB_ID_TEXT_MAX], text[160];
+
+        if (!j->stored || j->recording)
+                return;
+        if (list_linked(&j->queue_link))
+                pool_unqueue(p, j);
+        j->pool = NULL;
+        snprintf(text, sizeof(text), "flowd is stopping; the job is recorded and goes on when flowd runs again: flowctl wait %s", job_id_format(j->id, id));
+        job_ref(j);
+        job_table_forget(p->jobs, j);
+        job_refuse(j, &(JobRefusal) { .code = "Stopping", .text = text });
+        job_unref(j);
+        pool_dispatch_later(p);
+}
+
+void pool_cancel(Pool *p, Job *j) {
+        if (j->recording)
+                j->cancel_wanted = true;
+        else if (j->state == JOB_QUEUED)
+                pool_end_queued(p, j, FRAME_CANCELLED, NULL, "cancelled while it was queued");
+        else if (j->state == JOB_RUNNING && j->worker)
+                worker_end_job(j->worker, j, FRAME_CANCELLED, "cancelled while it was running");
+}
+
+bool pool_cancel_job(JobTable *t, Job *j) {
+        JobResult r = { .status = FRAME_CANCELLED, .code = "Cancelled" };
+
+        if (job_ended(j) || j->ending)
+                return false;
+        if (j->pool)
+                pool_cancel(j->pool, j);
+        else if (j->stored) { /* its pool is not configured any more */
+                r.error = strdup("cancelled while it waited for its pool");
+                durable_end(t, j, &r);
+        }
+        return true;
+}
+
+/* --- the queue --- */
+
+/* Jobs that may not be dispatched yet: they are being recorded, their time has not come, or their last attempt is not proven over. */
+static void wait_in(Pool *p, Job *j) {
+        j->state = JOB_QUEUED;
+        j->worker = NULL;
+        j->waiting = true;
+        list_append(&p->waiting, &j->queue_link);
+        p->n_waiting++;
+        p->queued_bytes += j->payload_size;
+}
+
+/* Behind everything of the same or a higher priority; a job that is tried again keeps its place at the front of its class. */
+static void enqueue(Pool *p, Job *j) {
+        List *at = &p->queue;
+
+        if (j->again)
+                for (at = p->queue.next; at != &p->queue && list_entry(at, Job, queue_link)->priority > j->priority; at = at->next)
+                        ;
+        else
+                while (at->prev != &p->queue && list_entry(at->prev, Job, queue_link)->priority < j->priority)
+                        at = at->prev;
+        j->again = false;
+        list_insert_before(at, &j->queue_link);
+        p->n_queued++;
+        p->queued_bytes += j->payload_size;
+        j->state = JOB_QUEUED;
+        j->worker = NULL;
+        pool_dispatch_later(p);
+}
+
+static void on_job_timer(Timer *t);
+
+/* Into the queue, or where it waits for its time. */
+static void place(Pool *p, Job *j) {
+        uint64_t real = j->deadline_usec > 0 || j->not_before_usec > 0 ? realtime_usec() : 0, until = USEC_INFINITY;
+
+        if (j->deadline_usec > 0)
+                until = j->deadline_usec;
+        if (j->not_before_usec > real) {
+                wait_in(p, j);
+                until = MIN(until, j->not_before_usec);
+        } else
+                enqueue(p, j);
+        j->timer.fire = on_job_timer;
+        if (until != USEC_INFINITY)
+                timer_arm(&p->host->timers, &j->timer, now_usec() + (until > real ? until - real : 0));
+}
+
+static void on_job_timer(Timer *t) {
+        Job *j = CONTAINER_OF(t, Job, timer);
+        Pool *p = j->pool;
+
+        if (j->deadline_usec > 0 && realtime_usec() >= j->deadline_usec)
+                pool_end_queued(p, j, FRAME_TIMEOUT, NULL, "the job's deadline passed while it was queued");
+        else {
+                pool_unqueue(p, j);
+                place(p, j);
+        }
+}
+
+void pool_requeue_restored(Pool *p, Job *j) {
+        j->pool = p;
+        j->pool_name = p->name;
+        if (j->recording)
+                wait_in(p, j); /* its slot says when it may go on */
+        else
+                place(p, j);
+}
+
+void pool_adopt(Pool *p, Job *j) {
+        j->pool = p;
+        j->pool_name = p->name;
+        LIST_FOREACH(l, &p->workers)
+                if (worker_hold(list_entry(l, Worker, link), j)) { /* retried by hand while its last attempt is not over yet */
+                        j->recording = true;
+                        wait_in(p, j);
+                        return;
+                }
+        if (durable_requeue(p->jobs, j, NULL, NULL) >= 0)
+                wait_in(p, j);
+        else
+                place(p, j);
+}
+
+/* Its attempt is proven over, and is to be followed by another. */
+static void try_again(Pool *p, Job *j) {
+        if (j->stored && durable_requeue(p->jobs, j, j->code, j->error) >= 0)
+                wait_in(p, j);
+        else
+                place(p, j);
+        if (j->cancel_wanted && !j->recording)
+                pool_cancel(p, j);
+}
+
+void pool_recorded(Pool *p, Job *j, bool accepted) {
+        pool_unqueue(p, j);
+        place(p, j);
+        if (accepted)
+                job_accept(j);
+        if (j->cancel_wanted && j->pool == p && j->state == JOB_QUEUED)
+                pool_cancel(p, j);
+        else if (p->stopping && j->pool == p)
+                pool_suspend_job(p, j);
+}
+
+void pool_not_recorded(Pool *p, Job *j, const JobRefusal *why) {
+        pool_unqueue(p, j);
+        j->pool = NULL;
+        if (why->duplicate_of == 0) {
+                p->stats.refused++;
+                p->jobs->refused++;
+        }
+        job_ref(j);
+        job_table_forget(p->jobs, j);
+        job_refuse(j, why);
+        job_unref(j);
+        pool_dispatch_later(p);
+}
+
+static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) _printf_(4, 5);
+static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) {
+        va_list ap;
+        char *text;
+
+        p->stats.refused++;
+        p->jobs->refused++;
+        va_start(ap, format);
+        int r = vasprintf(&text, format, ap);
+        va_end(ap);
+        *reterr_text = r < 0 ? NULL : text;
+        return error;
+}
+
+static void tell_full(Pool *p) {
+        EventFields f = pool_fields(p);
+        uint64_t now = now_usec();
+
+        if (p->full_told > 0 && now - p->full_told < FULL_TELL_USEC)
+                return;
+        p->full_told = now;
+        event_send(p->host, EVENT_POOL_FULL, &f, "Pool %s is saturated: %u jobs wait (QueueMax=%u), %u of Max=%u workers run", p->name, p->n_queued,
+                   p->config->queue_max, p->n_workers, p->config->max);
+}
+
+int pool_submit(Pool *p, Job *j, char **reterr_text) {
+        char a[16], b[16];
+        int r;
+
+        if (j->payload_size > p->config->type->payload_max)
+                return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s",
+                              size_format(a, sizeof(a), j->payload_size), p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
+        if (p->state == POOL_CLOSING)
+                return refuse(p, -ENOTCONN, reterr_text, "pool %s is closing", p->name);
+        if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
+                return refuse(p, -ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, pool_state_to_string(p->state),
+                              strna(p->reason), p->name);
+        if (p->n_queued + p->n_waiting >= p->config->queue_max && p->n_queued + p->n_waiting >= p->config->queue_max + pool_room(p)) {
+                tell_full(p);
+                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued + p->n_waiting,
+                              p->config->queue_max);
+        }
+        if (p->queued_bytes + j->payload_size > p->config->queue_bytes_max) {
+                tell_full(p);
+                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
+                              size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
+        }
+        r = job_table_add(p->jobs, j);
+        if (r < 0)
+                return refuse(p, r, reterr_text, "out of memory");
+        j->pool = p;
+        j->pool_name = p->name;
+        j->accepted_usec = now_usec();
+        j->accepted_real_usec = realtime_usec();
+        if (j->durability == DURABLE_NO) {
+                place(p, j);
+                return 0;
+        }
+        r = durable_add(p->jobs, j, reterr_text);
+        if (r < 0) {
+                j->pool = NULL;
+                job_table_forget(p->jobs, j);
+                p->stats.refused++;
+                p->jobs->refused++;
+                return r;
+        }
+        wait_in(p, j);
+        return 1;
+}
+
+const char *pool_refusal_code(int error) {
+        switch (error) {
+        case -EXFULL:
+                return "QueueFull";
+        case -ENOTCONN:
+                return "PoolUnavailable";
+        case -EMSGSIZE:
+                return "PayloadTooLarge";
+        case -ENOENT:
+                return "NoSuchPool";
+        case -EPERM:
+                return "NotPermitted";
+        case -EROFS:
+                return "StoreUnavailable";
+        default:
+                return "LimitReached";
+        }
+}
+
+/* --- what workers say of them --- */
+
+/* The delay before attempt `failures` + 1: full jitter under an exponential bound. */
+static uint64_t retry_delay(const WorkerType *t, const Job *j) {
+        uint64_t bound = j->retry_usec > 0 ? j->retry_usec : t->retry_usec;
+
+        for (uint32_t i = 1; i < j->failures && bound < t->retry_max_usec; i++)
+                bound *= 2;
+        bound = MIN(bound, t->retry_max_usec);
+        return bound > 0 ? random_u64() % (bound + 1) : 0;
+}
+
+/* Counts the failure, too. */
+static bool may_retry(const Pool *p, Job *j, const JobResult *r) {
+        uint32_t retries = j->own_retries ? j->retries : p->config->type->retries;
+
+        if (r->status != FRAME_FAILED && r->status != FRAME_TIMEOUT)
+                return false;
+        j->failures++;
+        if (r->final || j->failures > retries || (p->stopping && !j->stored)) /* a recorded job has its next attempt in flowd's next run */
+                return false;
+        return j->deadline_usec == 0 || realtime_usec() < j->deadline_usec;
+}
+
+/* Another attempt, after a delay; at the earliest when this one is proven over. */
+static void retry(Pool *p, Worker *w, Job *j, JobResult *r) {
+        EventFields f = worker_fields(w);
+        char span[64];
+
+        uint64_t delay = retry_delay(p->config->type, j);
+        f.job = j->id;
+        f.session = j->session;
+        event_send(p->host, EVENT_JOB_RETRIED, &f, "Attempt %u of a job of pool %s ended as %s: %s; it is tried again in %s", j->attempts, p->name,
+                   frame_status_to_string(r->status), r->error ? r->error : "no reason was given", usec_format(span, sizeof(span), delay));
+        j->not_before_usec = delay > 0 ? realtime_usec() + delay : 0;
+        free(j->error);
+        j->error = TAKE_PTR(r->error);
+        j->code = r->code;
+        job_result_done(r);
+        if (worker_hold(w, j)) { /* timed out: its worker has been told, and has not confirmed */
+                j->recording = true;
+                wait_in(p, j);
+        } else
+                try_again(p, j);
+}
+
+void pool_job_end(Worker *w, Job *j, JobResult *r) {
+        Pool *p = w->pool;
+
+        p->n_running--;
+        if (may_retry(p, j, r))
+                retry(p, w, j, r);
+        else
+                pool_finish(p, j, r);
+}
+
+void pool_job_released(Worker *w, Job *j) {
+        Pool *p = w->pool;
+
+        j->recording = false;
+        pool_unqueue(p, j);
+        if (p->stopping && j->stored && !j->cancel_wanted)
+                pool_suspend_job(p, j);
+        else
+                try_again(p, j);
+}
+
+void pool_job_lost(Worker *w, Job *j) {
+        Pool *p = w->pool;
+        EventFields f = worker_fields(w);
+        char how[400];
+
+        p->n_running--;
+        f.job = j->id;
+        worker_describe_exit(w, how, sizeof(how));
+        if (p->stopping && j->stored) {
+                pool_suspend_job(p, j);
+                return;
+        }
+        if (!w->stop_wanted)
+                w->poisoned = ++j->crashes > 1;
+        if (j->crashes >= w->type->max_crashes) {
+                _cleanup_free_ char *tail = worker_stderr_tail(w, 512);
+                JobResult r = { .status = FRAME_FAILED, .code = "Crashed", .dead = j->stored,
+                                .error = str_printf("its worker %s %s; attempt %u, %u crashes, MaxCrashes=%u%s%s", w->name, how, j->attempts, j->crashes,
+                                                    w->type->max_crashes, tail && *tail ? "; it last said: " : "", strempty(tail)) };
+
+                event_send(p->host, EVENT_JOB_DEAD, &f, "Gave up a job of pool %s: %s", p->name, strna(r.error));
+                pool_finish(p, j, &r);
+                return;
+        }
+        event_send(p->host, EVENT_JOB_REQUEUED, &f, "%s %s; its job is queued again", w->name, how);
+        j->again = true;
+        try_again(p, j);
+}
