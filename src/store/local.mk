@@ -6,7 +6,6 @@ libstore_a_SOURCES = \
 	%D%/body.c \
 	%D%/codec-dictionary.c \
 	%D%/codec-internal.h \
-	%D%/cache.h \
 	%D%/codec.c %D%/codec.h \
 	%D%/db.c \
 	%D%/inspect.c \

@@ -39,7 +39,6 @@ typedef struct StoreConfig {
         uint64_t max_jobs;          /* StoreMaxJobs=1000000 ended ones */
         uint64_t max_bytes;         /* StoreMaxBytes=4G of the database, without what is free in it */
         uint64_t key_usec;          /* KeyRetention=1d: how long after its end a job's key still finds it */
-        uint64_t cache_bytes;       /* CacheMaxBytes=256M of stored bodies */
 } StoreConfig;
 
 /* Called on the loop, in the order of the groups; frees the request with store_request_free(). */
@@ -59,14 +58,12 @@ typedef enum StoreOp {
         STORE_OP_SYNC,     /* everything before it is on the disk when it is done */
         STORE_OP_VACUUM,   /* gives free pages back to the file system; n: how many bytes */
         STORE_OP_ACCEPT_LOSS,
-        STORE_OP_CACHE_PUT, STORE_OP_CACHE_TOUCH, STORE_OP_CACHE_PURGE,
         /* by the reader, beside it */
         STORE_OP_GET,      /* id, want: record; payload or result is NULL where it is gone. -ENOENT */
         STORE_OP_LIST,     /* filter: records, n. Newest first. Without a state: those that have ended, as whoever asks has the others in memory */
         STORE_OP_STATS,    /* stats */
         STORE_OP_CHECK,    /* text: "ok", or what integrity_check and the sums of payloads and results say: then it is salvaged, as after any damage */
         STORE_OP_BACKUP,   /* path: absolute, of a file that does not exist. n: its bytes. -EEXIST */
-        STORE_OP_CACHE_GET, STORE_OP_CACHE_LIST,
         _STORE_OP_MAX,
         _STORE_OP_READ = STORE_OP_GET,
 } StoreOp;
@@ -92,7 +89,6 @@ typedef struct StoreStats {
         uint64_t payload_bytes, payload_stored, result_bytes, result_stored; /* what was given, and what it takes, since the start */
         uint64_t groups, synced_groups, requests; /* commits, those with fsync, and requests in them, since the start */
         uint64_t dictionaries;
-        uint64_t cache_entries, cache_bytes, cache_raw_bytes;
 } StoreStats;
 
 struct StoreRequest {
@@ -111,7 +107,6 @@ struct StoreRequest {
         uint64_t *ids;
         size_t n_ids;
         char *path;
-        struct CacheItem *cache; /* store/cache.h */
         /* out */
         int error;             /* 0 or -errno */
         uint64_t group;        /* in which it was committed: for store_synced() */

@@ -58,8 +58,6 @@ WorkerType *worker_type_unref(WorkerType *t) {
         free(t->user);
         free(t->groups);
         free(t->home);
-        strv_free(t->cacheable);
-        free(t->version);
         free(t);
         return NULL;
 }
@@ -92,15 +90,7 @@ bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
                a->payload_max == b->payload_max && a->result_max == b->result_max && a->memory_max == b->memory_max &&
                a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
                a->max_age_usec == b->max_age_usec && a->max_rss == b->max_rss && a->max_crashes == b->max_crashes &&
-               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec &&
-               strv_equal(a->cacheable, b->cacheable) && streq_ptr(a->version, b->version);
-}
-
-bool worker_type_cacheable(const WorkerType *t, const char *method) {
-        for (char **c = t->cacheable; c && *c; c++)
-                if (streq(*c, "*") || streq_ptr(*c, method))
-                        return true;
-        return false;
+               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec;
 }
 
 static const char *const protocol_names[_PROTOCOL_MAX] = {

@@ -68,8 +68,6 @@ typedef struct WorkerType {
         unsigned retries;             /* Retries=0: how many failed attempts of a job are followed by another one */
         uint64_t retry_usec;          /* RetryDelay=1s: the first delay of the backoff between them */
         uint64_t retry_max_usec;      /* RetryDelayMax=10min */
-        char **cacheable;             /* Cacheable=: methods whose results may be given to equal jobs; see worker_type_cacheable() */
-        char *version;                /* Version=: results of another one are not given; NULL: none */
 } WorkerType;
 
 #define WORKER_SLOTS_MAX 1024U
@@ -81,8 +79,6 @@ WorkerType *worker_type_unref(WorkerType *t);
 DEFINE_CLEANUP(WorkerType *, worker_type_unref);
 /* True where a running worker of one may go on as a worker of the other. */
 bool worker_type_equal(const WorkerType *a, const WorkerType *b);
-/* Whether results of that method (NULL: of a job without one) may be given to equal jobs. */
-bool worker_type_cacheable(const WorkerType *t, const char *method);
 
 const char *protocol_to_string(Protocol p);
 int protocol_from_string(const char *s); /* -EINVAL */
