@@ -124,7 +124,7 @@ class Machine(Guest):
                      "--machine", f"flowd-{self.name}-{os.getpid()}", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
                      "--notify-ready=yes", "--private-network", "systemd.unit=flowd-test.target", "systemd.firstboot=off"],
                     stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, env=env, preexec_fn=enter)
-            bound = time.monotonic() + BOOT_TIMEOUT * SLOW
+            bound = time.monotonic() + BOOT_TIMEOUT * self.slow
             fields = {}
             while "READY" not in fields:
                 try:
@@ -177,6 +177,15 @@ class Machine(Guest):
         """Starts a command in the container, with pipes for its output."""
         return subprocess.Popen(self.command(argv, user), stdin=kwargs.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, env=self.environment(), **kwargs)
+
+    def finish(self, process, timeout=20):
+        """Waits for the end of a command that start() has started: (exit status, output, errors)."""
+        try:
+            out, err = process.communicate(timeout=timeout * self.slow)
+        except subprocess.TimeoutExpired as e:
+            process.kill()
+            raise Failure(f"{' '.join(process.args)}: still running after {timeout * self.slow} s: {process.communicate()}") from e
+        return process.returncode, out, err
 
     def processes(self):
         """{pid: Process} of the container, by its own pids; kernel threads are not among them."""

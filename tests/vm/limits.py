@@ -230,7 +230,7 @@ def tasks_of_a_fork_bomb(f):
         running = [j["id"] for j in job if j["pool"] == "bomb"]
         check(len(running) == 1, f"jobs of the bomb: {running}")
         f.flowctl("job", "cancel", running[0])
-        check(client.wait().returncode == 130, "the client was not told that its job was cancelled")
+        check(f.m.finish(client)[0] == 130, "the client was not told that its job was cancelled")
         f.m.wait(lambda: not any("/bomb" in p.args for p in f.processes().values()), "all that it has forked is gone")
         f.m.wait(lambda: f.m.run(["test", "-e", folder], check=False).returncode != 0, "and so is its control group")
     check(f.main_pid() == pid and f.state() == "active", "flowd is not the same any more")
@@ -256,4 +256,4 @@ def weights_share_a_processor(f):
     check(got["light"] * 3 < got["heavy"], f"of CPUWeight=1000 and 100, in microseconds: {got}")
     f.m.run(["systemctl", "stop", "flowd.service"])
     for c in clients:
-        c.wait()
+        f.m.finish(c)

@@ -282,6 +282,12 @@ class Machine(Guest):
         whole = argv if user is None else ["runuser", "--user", user, "--"] + argv
         return self._request(argv, {"argv": whole, "env": {**self.environment(), **(env or {})}, "stdin": stdin})
 
+    @staticmethod
+    def finish(command, timeout=20):
+        """Waits for the end of a command that start() has started: (exit status, output, errors)."""
+        done = command.wait(timeout)
+        return done.returncode, done.stdout, done.stderr
+
     def stream(self, argv, timeout=COMMAND_TIMEOUT, **kwargs):
         """The lines of a command's output, as they come: see Command.lines()."""
         return self.start(argv, **kwargs).lines(timeout)
