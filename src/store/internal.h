@@ -12,7 +12,7 @@
 /* Measured; docs/store.md has the figures. */
 #define STORE_PAGE_SIZE 4096U
 #define STORE_CACHE_KIB 8192           /* pages that each connection keeps in memory */
-#define STORE_INLINE_MAX 1024U         /* a body that takes no more stands in its job's row */
+#define STORE_INLINE_MAX 1900U         /* a body that takes no more stands in its job's row */
 #define STORE_WAL_PAGES 1000U          /* of WAL before an idle writer makes a checkpoint */
 #define STORE_WAL_PAGES_BUSY (4 * STORE_WAL_PAGES) /* before a busy one does */
 #define STORE_WAL_CHUNK (1U << 20)     /* bytes by which the WAL is made longer ahead of its use */

@@ -63,7 +63,7 @@ END_TEST
 
 /* Sizes around every limit; what can be made smaller and what cannot; in memory and in a memfd. */
 START_TEST(test_bodies) {
-        static const size_t sizes[] = { 0, 1, 511, 512, 1023, 1024, 1025, 4000, 4096, 5000, 70000, 1 << 20 };
+        static const size_t sizes[] = { 0, 1, 511, 512, 1899, 1900, 1901, 4000, 4096, 5000, 70000, 1 << 20 };
         Kit *k = &kit;
         uint64_t id = 1;
 
