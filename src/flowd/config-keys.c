@@ -452,7 +452,7 @@ static const ConfigKey flowd_keys[] = {
         F("InboundMax", KEY_PLAIN, parse_size, inbound_max, M, T),
         F("Store", KEY_PLAIN, parse_boolean, store, 0, 0),
         F("StoreCompressMin", KEY_PLAIN, parse_size, store_compress_min, 0, UINT64_MAX),
-        F("StoreCompressLevel", KEY_PLAIN, parse_unsigned, store_compress_level, 1, 19),
+        F("StoreCompressLevel", KEY_PLAIN, parse_unsigned, store_compress_level, 1, 10),
         F("StoreMaxAge", KEY_PLAIN, parse_span, store_max_age_usec, SEC, USEC_INFINITY),
         F("StoreMaxJobs", KEY_PLAIN, parse_count, store_max_jobs, 0, 1000000000000ULL),
         F("StoreMaxBytes", KEY_PLAIN, parse_size, store_max_bytes, M, UINT64_MAX),

@@ -61,12 +61,12 @@ START_TEST(flowd_keys) {
 END_TEST
 
 START_TEST(store_keys) {
-        put("a/flowd.conf", "[Flowd]\nStore=no\nStoreCompressMin=1K\nStoreCompressLevel=19\nStoreMaxAge=infinity\nStoreMaxJobs=5\n"
+        put("a/flowd.conf", "[Flowd]\nStore=no\nStoreCompressMin=1K\nStoreCompressLevel=10\nStoreMaxAge=infinity\nStoreMaxJobs=5\n"
             "StoreMaxBytes=1M\nKeyRetention=0\n");
         load_clean();
         ck_assert(!config->store);
         ck_assert_uint_eq(config->store_compress_min, 1024);
-        ck_assert_uint_eq(config->store_compress_level, 19);
+        ck_assert_uint_eq(config->store_compress_level, 10);
         ck_assert_uint_eq(config->store_max_age_usec, USEC_INFINITY);
         ck_assert_uint_eq(config->store_max_jobs, 5);
         ck_assert_uint_eq(config->store_max_bytes, 1 << 20);
@@ -81,7 +81,7 @@ START_TEST(store_keys) {
         load_clean();
         ck_assert(config->store);
         refused_flowd("Store=maybe", "Store=maybe: neither yes nor no; yes, true, on, 1, no, false, off or 0 is allowed");
-        refused_flowd("StoreCompressLevel=0", "StoreCompressLevel=0: out of range; a whole number from 1 to 19 is allowed");
+        refused_flowd("StoreCompressLevel=0", "StoreCompressLevel=0: out of range; a whole number from 1 to 10 is allowed");
         refused_flowd("StoreMaxAge=0", "StoreMaxAge=0: out of range; a time span from 1s to infinity");
         refused_flowd("StoreMaxJobs=-1", "StoreMaxJobs=-1: not a number; a whole number from 0 to 1000000000000, or infinity, is allowed");
         refused_flowd("StoreMaxBytes=1K", "StoreMaxBytes=1K: out of range; a size from 1M to infinity");
