@@ -138,7 +138,7 @@ void store_submit(Store *s, StoreRequest *r) {
         r->queued_usec = now_usec();
         s->pending++;
         if ((r->op == STORE_OP_ADD || r->op == STORE_OP_RETRY) && !store_accepts(s, &why)) {
-                request_fail(q, s->told_health == STORE_OK || s->told_health == STORE_DAMAGED ? -EAGAIN : store_health_errno(s->told_health), why);
+                request_fail(q, s->told_health == STORE_OK ? -EAGAIN : store_health_errno(s->told_health), why);
                 list_append(&s->ready, &r->link);
                 store_wake(s);
                 return;
@@ -191,12 +191,10 @@ static void on_event(HotFd *h, uint32_t revents) {
 }
 
 bool store_accepts(const Store *s, const char **ret_why) {
-        bool works = s->told_health == STORE_OK || s->told_health == STORE_DAMAGED;
-
-        if (works && !s->told_needs_load)
+        if (s->told_health == STORE_OK && !s->told_needs_load)
                 return true;
         if (ret_why)
-                *ret_why = works ? "the jobs of the run before are being loaded" : s->told_why;
+                *ret_why = s->told_health == STORE_OK ? "the jobs of the run before are being loaded" : s->told_why;
         return false;
 }
 

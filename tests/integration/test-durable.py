@@ -230,6 +230,24 @@ def without_a_store_durable_jobs_are_refused():
             completed(j.run('zoo', b'x', 'echo'), b'x')
 
 
+@test
+def a_damaged_store_takes_none_until_the_loss_is_accepted():
+    with durable() as f:
+        with f.jobs() as j:
+            kept = j.job_id(j.submit('zoo', b'kept', 'echo', durable=2, detached=1))
+            completed(j.result(j.wait(kept)), b'kept')
+        f.stop()
+        with open(f.state + '/flowd.db', 'r+b') as db:  # a header that is no database's
+            db.write(b'\xff' * 100)
+        f.start()
+        equal(f.status()['state'], 'degraded')
+        r = f.flowctl('submit', '--durable', '-p', 'zoo', 'x', check_status=75)
+        contains(r.stderr.decode(), 'accept-loss')
+        equal(f.flowctl('run', '-p', 'zoo', '-m', 'echo', 'still served', check_status=0).stdout.strip(), b'still served')
+        f.flowctl('store', 'accept-loss', check_status=0)
+        f.flowctl('submit', '--durable', '-p', 'zoo', '-m', 'echo', 'x', check_status=0)
+
+
 @test(bound=240)
 def killed_again_and_again():
     status, text = crash(15, submitters=4)
