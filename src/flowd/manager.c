@@ -17,6 +17,7 @@
 
 #include "basic/fd.h"
 #include "flowd/manager.h"
+#include "pool/durable.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
 #define STORE_POLL_USEC (5 * USEC_PER_MSEC) /* at the very end */
@@ -236,6 +237,7 @@ static void on_tick(Timer *t) {
         }
         if (m->stopping && list_empty(&m->pools)) /* the store has something to write yet */
                 next = MIN(next, now + STORE_POLL_USEC);
+        durable_check_aside(&m->jobs);
         hot_defer(&m->host.hot, &m->changed);
         timer_arm(&m->host.timers, &m->tick, next);
 }

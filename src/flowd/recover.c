@@ -43,9 +43,12 @@ typedef struct Loading {
 static void give(Manager *m, Job *j, unsigned *n_waiting) {
         Pool *p = manager_pool(m, j->pool_name);
 
-        if (p && p->state != POOL_CLOSING)
+        if (p && p->state != POOL_CLOSING) {
                 pool_adopt(p, j);
-        else if (n_waiting)
+                return;
+        }
+        durable_set_aside(&m->jobs, j);
+        if (n_waiting)
                 ++*n_waiting;
 }
 
@@ -133,10 +136,15 @@ int manager_open_store(Manager *m, bool resumed) {
 }
 
 void manager_adopt_waiting(Manager *m) {
-        LIST_FOREACH_SAFE(l, n, &m->jobs.live) {
-                Job *j = list_entry(l, Job, table_link);
+        List aside = LIST_INIT(aside);
+        List *l;
 
-                if (j->stored && !j->pool && !j->ending)
-                        give(m, j, NULL);
+        while ((l = list_first(&m->jobs.aside))) {
+                list_remove(l);
+                list_append(&aside, l);
+        }
+        while ((l = list_first(&aside))) {
+                list_remove(l);
+                give(m, list_entry(l, Job, queue_link), NULL);
         }
 }

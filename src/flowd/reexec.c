@@ -15,6 +15,7 @@
 #include "basic/fd.h"
 #include "basic/state.h"
 #include "flowd/manager.h"
+#include "pool/durable.h"
 
 #define RETRY_USEC (5 * USEC_PER_MSEC)   /* a memfd is on its way to somebody: wait until it has left */
 #define GIVE_UP_USEC (10 * USEC_PER_SEC)
@@ -277,8 +278,12 @@ static void fail_lost(Manager *m) {
                 Job *j = list_entry(l, Job, table_link);
                 JobResult r = { .status = FRAME_FAILED, .code = "PoolUnavailable" };
 
-                if (j->pool || j->stored) /* a recorded one waits for its pool */
+                if (j->pool)
                         continue;
+                if (j->stored) {
+                        durable_set_aside(&m->jobs, j);
+                        continue;
+                }
                 r.error = strdup("its pool vanished from the configuration during a re-exec");
                 job_ref(j);
                 job_end(j, &r);

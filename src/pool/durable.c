@@ -45,6 +45,23 @@ static StoreRequest *request_new(Job *j, StoreOp op, StoreDone done) {
         return r;
 }
 
+/* And the rest of it: for a job that the store does not have yet, or has lost to damage. */
+static int fill_record(const Job *j, JobRecord *k) {
+        if (copy(j->pool_name, &k->pool) < 0 || copy(j->method, &k->method) < 0 || copy(j->session, &k->session) < 0 ||
+            copy(j->key, &k->key) < 0 || copy(j->trace, &k->trace) < 0)
+                return -ENOMEM;
+        k->kind = j->kind;
+        k->payload_size = j->payload_size;
+        k->payload = blob_ref(j->payload);
+        k->priority = j->priority;
+        k->retries = j->own_retries ? j->retries : UINT32_MAX;
+        k->retry_usec = j->retry_usec;
+        k->accepted_usec = j->accepted_real_usec;
+        k->deadline_usec = j->deadline_usec;
+        k->timeout_usec = j->timeout_usec;
+        return 0;
+}
+
 static Job *request_done(StoreRequest *r) {
         Job *j = r->userdata;
 
@@ -82,23 +99,12 @@ int durable_add(JobTable *t, Job *j, char **reterr_text) {
         r = request_new(j, STORE_OP_ADD, on_added);
         if (!r)
                 return -ENOMEM;
-        JobRecord *k = &r->record;
-        if (copy(j->pool_name, &k->pool) < 0 || copy(j->method, &k->method) < 0 || copy(j->session, &k->session) < 0 ||
-            copy(j->key, &k->key) < 0 || copy(j->trace, &k->trace) < 0) {
+        if (fill_record(j, &r->record) < 0) {
                 job_unref(request_done(r));
                 return -ENOMEM;
         }
         (void) fault_point("accept");
-        k->state = JOB_QUEUED;
-        k->kind = j->kind;
-        k->payload_size = j->payload_size;
-        k->payload = blob_ref(j->payload);
-        k->priority = j->priority;
-        k->retries = j->own_retries ? j->retries : UINT32_MAX;
-        k->retry_usec = j->retry_usec;
-        k->accepted_usec = j->accepted_real_usec;
-        k->deadline_usec = j->deadline_usec;
-        k->timeout_usec = j->timeout_usec;
+        r->record.state = JOB_QUEUED;
         j->recording = true;
         store_submit(t->store, r);
         return 0;
@@ -106,12 +112,17 @@ int durable_add(JobTable *t, Job *j, char **reterr_text) {
 
 /* --- another attempt --- */
 
+static int requeue(Pool *p, Job *j, const char *code, const char *cause, bool whole);
+
 static void on_requeued(StoreRequest *r) {
         int error = r->error;
+        bool whole = r->record.pool;
         _cleanup_(job_unrefp) Job *j = request_done(r);
 
+        if (error == -ENOENT && !whole && requeue(j->pool, j, j->code, j->error, true) >= 0)
+                return; /* its row was lost to damage: it is written anew */
         j->recording = false;
-        if (error >= 0 || error == -ENOENT) { /* -ENOENT: its row was lost to damage; it lives on in memory */
+        if (error >= 0) {
                 pool_recorded(j->pool, j, false);
                 return;
         }
@@ -119,21 +130,25 @@ static void on_requeued(StoreRequest *r) {
         pool_not_recorded(j->pool, j, &(JobRefusal) { .code = "StoreUnavailable", .text = strerror(-error) });
 }
 
-int durable_requeue(JobTable *t, Job *j, const char *code, const char *cause) {
+static int requeue(Pool *p, Job *j, const char *code, const char *cause, bool whole) {
         StoreRequest *r = request_new(j, STORE_OP_REQUEUE, on_requeued);
 
         if (!r)
                 return -ENOMEM;
         r->sync = false; /* a power cut ends the worker, too: the attempt cannot be going on */
-        if (copy(code, &r->record.code) < 0 || copy(cause, &r->record.error) < 0) {
+        if (copy(code, &r->record.code) < 0 || copy(cause, &r->record.error) < 0 || (whole && fill_record(j, &r->record) < 0)) {
                 job_unref(request_done(r));
                 return -ENOMEM;
         }
         r->record.state = JOB_QUEUED;
         j->recording = true;
         (void) fault_point("attempt");
-        store_submit(t->store, r);
+        store_submit(p->jobs->store, r);
         return 0;
+}
+
+int durable_requeue(Pool *p, Job *j, const char *code, const char *cause) {
+        return requeue(p, j, code, cause, false);
 }
 
 /* --- the end --- */
@@ -158,11 +173,14 @@ static void end_unknown(JobTable *t, Job *j, const char *why) {
         char text[STORE_TEXT_MAX];
 
         snprintf(text, sizeof(text), "its end could not be recorded (%.300s); the job is done again when flowd runs again", why);
-        job_result_done(j->ending);
+        if (j->ending)
+                job_result_done(j->ending);
         free(j->ending);
         j->ending = NULL;
+        job_ref(j);
         job_table_forget(t, j);
         job_refuse(j, &(JobRefusal) { .code = "StoreUnavailable", .text = text });
+        job_unref(j);
 }
 
 /* Told to somebody who came while it was recorded for nobody: it is on the disk now, too. */
@@ -179,63 +197,97 @@ static void on_end_synced(StoreRequest *r) {
         free(e);
 }
 
+static int record_end(JobTable *t, Job *j, bool whole);
+
 static void on_ended(StoreRequest *r) {
         EndRequest *e = r->userdata;
-        Job *j = e->job;
+        JobTable *t = e->table;
         int error = r->error;
-        bool unsynced = error >= 0 && !r->sync && j->durability == DURABLE_YES && !list_empty(&j->watches);
+        bool whole = r->record.pool, unsynced;
+        _cleanup_(job_unrefp) Job *j = e->job;
 
+        unsynced = error >= 0 && !r->sync && j->durability == DURABLE_YES && !list_empty(&j->watches);
         store_request_free(r);
         if (unsynced && (r = store_request_new(STORE_OP_SYNC, on_end_synced, e))) {
+                e->job = job_ref(j);
                 r->sync = true;
-                store_submit(e->table->store, r);
+                store_submit(t->store, r);
                 return;
         }
-        if (error < 0 && error != -ENOENT && error != -EALREADY) /* these: it has an end already, or its row was lost to damage */
-                end_unknown(e->table, j, strerror(-error));
-        else
-                end_now(e->table, j);
-        job_unref(j);
         free(e);
+        if (error == -ENOENT && !whole && record_end(t, j, true) >= 0)
+                return; /* its row was lost to damage: it is written anew */
+        if (error < 0 && error != -EALREADY) /* that: it has this end already */
+                end_unknown(t, j, strerror(-error));
+        else
+                end_now(t, j);
 }
 
-void durable_end(JobTable *t, Job *j, JobResult *result) {
+static int record_end(JobTable *t, Job *j, bool whole) {
+        const JobResult *result = j->ending;
+        uint64_t offset = j->accepted_real_usec - j->accepted_usec;
         EndRequest *e = new0(EndRequest, 1);
         StoreRequest *r = e ? request_new(j, STORE_OP_END, on_ended) : NULL;
-        uint64_t offset = j->accepted_real_usec - j->accepted_usec;
         JobRecord *k;
 
-        j->ending = new0(JobResult, 1);
-        if (!j->ending || !r || copy(result->code, &r->record.code) < 0 || copy(result->error, &r->record.error) < 0 ||
-            copy(j->ran_on, &r->record.worker) < 0) {
-                /* Out of memory: it is told without being recorded, and will be tried again after a restart. */
+        if (!r || copy(result->code, &r->record.code) < 0 || copy(result->error, &r->record.error) < 0 || copy(j->ran_on, &r->record.worker) < 0 ||
+            (whole && fill_record(j, &r->record) < 0)) {
                 if (r)
                         job_unref(request_done(r));
                 free(e);
-                free(j->ending);
-                j->ending = NULL;
-                job_end(j, result);
-                job_table_end(t, j);
-                return;
+                return -ENOMEM;
         }
-        *j->ending = *result;
-        *result = (JobResult) {};
-        j->finished_usec = now_usec();
-        e->table = t;
-        e->job = j;
+        *e = (EndRequest) { .table = t, .job = j };
         r->userdata = e;
         k = &r->record;
         k->attempts = j->attempts;
-        k->state = j->ending->dead ? JOB_DEAD : job_state_of(j->ending->status);
-        k->retry = j->ending->retry;
-        k->result_kind = j->ending->kind;
-        k->result_size = blob_size(j->ending->data);
-        k->result = blob_ref(j->ending->data);
+        k->state = result->dead ? JOB_DEAD : job_state_of(result->status);
+        k->retry = result->retry;
+        k->result_kind = result->kind;
+        k->result_size = blob_size(result->data);
+        k->result = blob_ref(result->data);
         k->dispatched_usec = j->dispatched_usec > 0 ? j->dispatched_usec + offset : 0;
         k->finished_usec = j->finished_usec + offset;
         r->lazy = list_empty(&j->watches);
         r->sync = r->sync && !r->lazy; /* whoever asks later waits for the disk then */
         store_submit(t->store, r);
+        return 0;
+}
+
+void durable_end(JobTable *t, Job *j, JobResult *result) {
+        j->finished_usec = now_usec();
+        j->ending = new0(JobResult, 1);
+        if (j->ending) {
+                *j->ending = *result;
+                *result = (JobResult) {};
+        }
+        if (!j->ending || record_end(t, j, false) < 0) {
+                job_result_done(result);
+                end_unknown(t, j, "out of memory");
+        }
+}
+
+/* --- without a pool --- */
+
+void durable_set_aside(JobTable *t, Job *j) {
+        j->state = JOB_QUEUED;
+        j->pool = j->worker = NULL;
+        list_append(&t->aside, &j->queue_link);
+}
+
+void durable_check_aside(JobTable *t) {
+        uint64_t now = realtime_usec();
+
+        LIST_FOREACH_SAFE(l, n, &t->aside) {
+                Job *j = list_entry(l, Job, queue_link);
+                JobResult r = { .status = FRAME_TIMEOUT, .code = "Timeout" };
+
+                if (j->deadline_usec == 0 || now < j->deadline_usec)
+                        continue;
+                r.error = strdup("the job's deadline passed while it waited for its pool to be configured");
+                list_remove(&j->queue_link);
+                durable_end(t, j, &r);
+        }
 }
 
 /* --- after a restart --- */

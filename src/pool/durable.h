@@ -9,9 +9,13 @@
  * where the store takes none, or -ENOMEM. */
 int durable_add(JobTable *t, Job *j, char **reterr_text);
 /* Has its next attempt recorded before it may begin; then pool_recorded(). `cause` may be NULL. */
-int durable_requeue(JobTable *t, Job *j, const char *code, const char *cause);
+int durable_requeue(Pool *p, Job *j, const char *code, const char *cause);
 /* Has its end recorded, then tells it. The result is taken over; the job is with no pool and no worker any more. */
 void durable_end(JobTable *t, Job *j, JobResult *r);
+/* Its pool is not configured (any more): it waits for one of that name, in JobTable.aside, with no pool. */
+void durable_set_aside(JobTable *t, Job *j);
+/* Ends those set aside whose deadline has passed. */
+void durable_check_aside(JobTable *t);
 /* A job that has ended, from the store's records; it is in no table. Takes over what is in the record. Returns 0, -EAGAIN where it has not
  * ended, or -ENOMEM. */
 int durable_ended(JobRecord *r, Job **ret);

@@ -14,12 +14,14 @@ void job_table_init(JobTable *t, Host *h) {
         *t = (JobTable) { .host = h };
         map_init(&t->by_id, random_u64());
         list_init(&t->live);
+        list_init(&t->aside);
         list_init(&t->ended);
         list_init(&t->results);
 }
 
 static void forget(JobTable *t, Job *j) {
         list_remove(&j->table_link);
+        list_remove(&j->queue_link);
         map_remove(&t->by_id, &j->by_id);
         job_unref(j);
 }

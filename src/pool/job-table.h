@@ -14,6 +14,7 @@ typedef struct JobTable {
         Store *store;            /* NULL: nothing is durable */
         Map by_id;
         List live;               /* oldest first */
+        List aside;              /* by queue_link: recorded jobs that wait for a pool of their pool's name to be configured */
         List ended;              /* without a result; oldest end first: the next to be forgotten */
         List results;            /* detached ones, which have a result to be fetched; likewise */
         uint64_t last_id;

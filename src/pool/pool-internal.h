@@ -15,6 +15,8 @@ void pool_unqueue(Pool *p, Job *j);
 /* Ends a job that is in no queue and with no worker any more; the result is taken over. */
 void pool_finish(Pool *p, Job *j, JobResult *r);
 void pool_end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text);
+/* The pool closes: jobs whose time has not come leave it. */
+void pool_leave_waiting(Pool *p);
 /* flowd stops: a recorded job leaves memory as it is. */
 void pool_suspend_job(Pool *p, Job *j);
 /* WorkerOps */

@@ -114,6 +114,7 @@ bool pool_cancel_job(JobTable *t, Job *j) {
         if (j->pool)
                 pool_cancel(j->pool, j);
         else if (j->stored) { /* its pool is not configured any more */
+                list_remove(&j->queue_link);
                 r.error = strdup("cancelled while it waited for its pool");
                 durable_end(t, j, &r);
         }
@@ -153,6 +154,29 @@ static void enqueue(Pool *p, Job *j) {
 
 static void on_job_timer(Timer *t);
 
+/* Out of a pool that is not configured any more, in no list of which it stands: a recorded job waits for one of its name, another has ended. */
+static void leave_closing(Pool *p, Job *j) {
+        JobResult r = { .status = FRAME_FAILED, .code = "PoolUnavailable" };
+
+        if (j->stored) {
+                durable_set_aside(p->jobs, j);
+                return;
+        }
+        r.error = strdup("its pool is not configured any more");
+        pool_finish(p, j, &r);
+}
+
+void pool_leave_waiting(Pool *p) {
+        LIST_FOREACH_SAFE(l, n, &p->waiting) {
+                Job *j = list_entry(l, Job, queue_link);
+
+                if (j->recording)
+                        continue;
+                pool_unqueue(p, j);
+                leave_closing(p, j);
+        }
+}
+
 /* Into the queue, or where it waits for its time. */
 static void place(Pool *p, Job *j) {
         uint64_t real = j->deadline_usec > 0 || j->not_before_usec > 0 ? realtime_usec() : 0, until = USEC_INFINITY;
@@ -160,6 +184,11 @@ static void place(Pool *p, Job *j) {
         if (j->deadline_usec > 0)
                 until = j->deadline_usec;
         if (j->not_before_usec > real) {
+                /* what is to begin later would keep a pool that closes for as long as somebody likes */
+                if (p->state == POOL_CLOSING && !p->stopping) {
+                        leave_closing(p, j);
+                        return;
+                }
                 wait_in(p, j);
                 until = MIN(until, j->not_before_usec);
         } else
@@ -199,7 +228,7 @@ void pool_adopt(Pool *p, Job *j) {
                         wait_in(p, j);
                         return;
                 }
-        if (durable_requeue(p->jobs, j, NULL, NULL) >= 0)
+        if (durable_requeue(p, j, NULL, NULL) >= 0)
                 wait_in(p, j);
         else
                 place(p, j);
@@ -207,12 +236,12 @@ void pool_adopt(Pool *p, Job *j) {
 
 /* Its attempt is proven over, and is to be followed by another. */
 static void try_again(Pool *p, Job *j) {
-        if (j->stored && durable_requeue(p->jobs, j, j->code, j->error) >= 0)
+        if (j->stored && durable_requeue(p, j, j->code, j->error) >= 0)
                 wait_in(p, j);
         else
                 place(p, j);
         if (j->cancel_wanted && !j->recording)
-                pool_cancel(p, j);
+                (void) pool_cancel_job(p->jobs, j);
 }
 
 void pool_recorded(Pool *p, Job *j, bool accepted) {
@@ -220,8 +249,8 @@ void pool_recorded(Pool *p, Job *j, bool accepted) {
         place(p, j);
         if (accepted)
                 job_accept(j);
-        if (j->cancel_wanted && j->pool == p && j->state == JOB_QUEUED)
-                pool_cancel(p, j);
+        if (j->cancel_wanted)
+                (void) pool_cancel_job(p->jobs, j);
         else if (p->stopping && j->pool == p)
                 pool_suspend_job(p, j);
 }

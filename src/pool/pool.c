@@ -667,18 +667,8 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
 void pool_close(Pool *p) {
         set_state(p, POOL_CLOSING);
         p->target = 0;
-        /* what is to begin later would keep it for as long as somebody likes: recorded jobs wait for a pool of its name instead */
-        LIST_FOREACH_SAFE(l, n, &p->waiting) {
-                Job *j = list_entry(l, Job, queue_link);
-
-                if (j->recording || p->stopping)
-                        continue;
-                if (j->stored) {
-                        pool_unqueue(p, j);
-                        j->pool = NULL;
-                } else
-                        pool_end_queued(p, j, FRAME_FAILED, "PoolUnavailable", "its pool is not configured any more");
-        }
+        if (!p->stopping)
+                pool_leave_waiting(p);
         pool_dispatch_later(p);
 }
 

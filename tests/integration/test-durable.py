@@ -223,6 +223,32 @@ def a_job_of_a_pool_that_is_gone_waits_for_it():
 
 
 @test
+def a_removed_pool_is_not_kept_by_jobs_of_later():
+    with durable() as f:
+        f.write_pool('other', pool('zoo', Min=1, Max=1))
+        f.call('Reload')
+        later = int(time.time() * 1e6) + 3600 * 10**6
+        with f.jobs() as j:
+            kept = j.job_id(j.submit('other', b'x', 'echo', durable=2, detached=1, not_before=later))
+            over = j.job_id(j.submit('other', b'x', 'echo', durable=2, detached=1, not_before=later, deadline=int(time.time() * 1e6) + 10**6))
+            i = j.submit('other', b'x', 'echo', not_before=later)
+            j.job_id(i)
+            f.remove('pools/other.pool')
+            f.call('Reload')
+            ended(j.result(i), 'failed', code='PoolUnavailable')
+            wait_until(lambda: all(p['name'] != 'other' for p in f.call('ListPools')['pools']), what='the pool to be gone')
+            ended(j.result(j.wait(over)), 'timeout', 'configured')
+            equal(f.job(kept)['state'], 'queued')
+            f.call('Reexec')
+            equal(f.job(kept)['state'], 'queued')
+            f.write_pool('other', pool('zoo', Min=1, Max=1))
+            f.call('Reload')
+            equal(f.job(kept)['state'], 'queued')
+            f.call('CancelJob', id=kept)
+            ended(j.result(j.wait(kept)), 'cancelled')
+
+
+@test
 def without_a_store_durable_jobs_are_refused():
     with Flowd({'zoo': worker(zoo())}, {'zoo': pool('zoo')}, conf={'Store': 'no'}) as f:
         with f.jobs() as j:
@@ -246,6 +272,24 @@ def a_damaged_store_takes_none_until_the_loss_is_accepted():
         equal(f.flowctl('run', '-p', 'zoo', '-m', 'echo', 'still served', check_status=0).stdout.strip(), b'still served')
         f.flowctl('store', 'accept-loss', check_status=0)
         f.flowctl('submit', '--durable', '-p', 'zoo', '-m', 'echo', 'x', check_status=0)
+
+
+def lose_rows(f):
+    with contextlib.closing(sqlite3.connect(f.state + '/flowd.db', timeout=10)) as db, db:
+        db.execute('DELETE FROM jobs')
+
+
+@test
+def a_row_that_was_lost_is_written_anew():
+    with durable(RetryDelay='1ms', CancelTimeout='300ms', StopTimeout='300ms') as f:
+        with f.jobs() as j:
+            for method, outcome, attempts in (('sleep:500', 'completed', 1), ('stubborn', 'timeout', 2)):
+                i = j.submit('zoo', b'x', method, durable=2, timeout=10**6, retries=attempts - 1)
+                id = j.job_id(i)
+                wait_until(lambda: f.job(id)['state'] == 'running')
+                lose_rows(f)
+                equal(ended(j.result(i), outcome).attempts, attempts)
+                equal(rows(f, 'SELECT state, pool, attempts FROM jobs'), [({'completed': 2, 'timeout': 4}[outcome], 'zoo', attempts)])
 
 
 @test(bound=240)
