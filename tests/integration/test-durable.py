@@ -126,6 +126,21 @@ def retried_by_hand_only_when_its_last_attempt_is_over():
 
 
 @test
+def a_timed_out_attempt_is_over_before_the_next():
+    for durability in (0, 2):
+        with Flowd({'zoo': worker(zoo(), CancelTimeout='700ms', StopTimeout='300ms')}, {'zoo': pool('zoo', Min=2, Max=2, RestartDelay='1ms')}) as f:
+            with f.jobs() as j:
+                i = j.submit('zoo', b'x', 'stubborn', durable=durability, timeout=10**6, retries=1, retry_delay=1)
+                id = j.job_id(i)
+                wait_until(lambda: f.job(id)['state'] == 'running')
+                pid = f.worker(f.job(id)['worker'])['pid']
+                wait_until(lambda: f.job(id)['attempts'] == 2, what='the second attempt')
+                check(not alive(pid), 'the second attempt began while the first one was not over')
+                j.cancel(i)
+                ended(j.result(i), 'cancelled')
+
+
+@test
 def stops_with_a_job_that_waits_for_its_time():
     with durable() as f:
         f.write_conf({'ShutdownTimeout': '300ms'})
