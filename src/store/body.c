@@ -52,6 +52,8 @@ static uint32_t body_sum(const JobRecord *job, BodyPart part, const void *data, 
 
 int body_encode(Db *db, const Request *q, const JobRecord *job, BodyPart part, Body *ret) {
         Body b = { .there = q->body, .data = q->data, .size = q->size };
+        char buf[DICTIONARY_LABEL_MAX];
+        const char *label;
         size_t stored;
         int r;
 
@@ -69,7 +71,15 @@ int body_encode(Db *db, const Request *q, const JobRecord *job, BodyPart part, B
                 b.map_size = q->size;
         }
         if (b.size > 0 && b.size >= db->compress_min) {
-                r = codec_compress(db->codec, job->method, b.data, b.size, &b.encoding, &b.dictionary, &b.own, &stored);
+                label = dictionary_label(job->method, part, buf);
+                if (label)
+                        codec_sample(db->codec, label, b.data, b.size);
+                r = codec_compress(db->codec, label, b.data, b.size, &b.encoding, &b.dictionary, &b.own, &stored);
+                if (r >= 0 && b.dictionary > 0 && !dictionary_known(db, b.dictionary)) { /* learnt for a database that was replaced */
+                        free(b.own);
+                        b.own = NULL;
+                        r = codec_compress(db->codec, NULL, b.data, b.size, &b.encoding, &b.dictionary, &b.own, &stored);
+                }
                 if (r < 0) {
                         body_done(&b);
                         return r;
@@ -150,13 +160,16 @@ static int decode(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, Bo
         char id[JOB_ID_TEXT_MAX];
         _cleanup_free_ void *raw = NULL;
         Encoding e = (Encoding) sqlite3_column_int(st, column + COLUMN_ENCODING);
+        uint64_t dictionary = (uint64_t) sqlite3_column_int64(st, column + COLUMN_DICTIONARY);
         size_t wanted = (size_t) raw_size(job, part);
         int r = 0;
 
         if (!body_valid(st, column, job, part, data, size))
                 r = -EBADMSG;
+        else if (dictionary > 0 && !codec_has_dictionary(db->codec, dictionary))
+                return 0; /* its dictionary was lost to damage, and it with that: no further salvage would help */
         else if (e != ENCODING_IDENTITY)
-                r = codec_decompress(db->codec, e, (uint64_t) sqlite3_column_int64(st, column + COLUMN_DICTIONARY), data, size, wanted, &raw);
+                r = codec_decompress(db->codec, e, dictionary, data, size, wanted, &raw);
         if (r == -EBADMSG)
                 return db_damaged(db, "the %s of job %s is not what was stored", part == BODY_PAYLOAD ? "payload" : "result", job_id_format(job->id, id));
         if (r < 0)

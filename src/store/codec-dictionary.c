@@ -206,6 +206,15 @@ int codec_add_dictionary(Codec *c, uint64_t id, const char *method, const void *
         return r;
 }
 
+bool codec_has_dictionary(Codec *c, uint64_t id) {
+        bool there;
+
+        pthread_mutex_lock(&c->mutex);
+        there = map_find(&c->dictionaries, id);
+        pthread_mutex_unlock(&c->mutex);
+        return there;
+}
+
 size_t codec_dictionaries(Codec *c) {
         size_t n;
 

@@ -100,5 +100,6 @@ int codec_train_one(Codec *c);
 /* A stored dictionary, copied. The method's one with the highest id is used to compress, all to decompress.
  * Returns 0, -EBADMSG where it is none that zstd takes, -EEXIST for an id that is there already, -ENOMEM. */
 int codec_add_dictionary(Codec *c, uint64_t id, const char *method, const void *body, size_t size);
+bool codec_has_dictionary(Codec *c, uint64_t id);
 /* How many there are. */
 size_t codec_dictionaries(Codec *c);

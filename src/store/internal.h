@@ -59,6 +59,8 @@ typedef enum Statement {
         STATEMENT_KEY_DELETE,
         STATEMENT_KEYS_EXPIRED,
         STATEMENT_DICTIONARIES,
+        STATEMENT_DICTIONARIES_GET,
+        STATEMENT_DICTIONARY_ADD,
         _STATEMENT_MAX,
 } Statement;
 
@@ -73,6 +75,9 @@ typedef struct Db {
         sqlite3 *sql;
         sqlite3_stmt *statements[_STATEMENT_MAX];
         Codec *codec;           /* borrowed; it serves all threads */
+        uint64_t dictionaries[CODEC_DICTIONARIES_MAX]; /* ids of those that the database has */
+        unsigned n_dictionaries;
+        uint64_t dictionary_id; /* no id above it was ever given */
         uint64_t compress_min, key_usec;
         uint64_t max_bytes;
         bool over;              /* max_bytes is reached: no job is added */
@@ -185,6 +190,18 @@ bool body_valid(sqlite3_stmt *st, int column, const JobRecord *job, BodyPart par
 static inline int64_t body_id(uint64_t id, BodyPart part) {
         return (int64_t) (id * 2 + part);
 }
+
+/* ---- dictionary.c: what compression has learnt; for the writer */
+
+#define DICTIONARY_LABEL_MAX (CODEC_METHOD_LENGTH_MAX + 1)
+
+/* What the codec knows a kind of documents by; NULL where there is no method, or its name is too long. */
+const char *dictionary_label(const char *method, BodyPart part, char buf[DICTIONARY_LABEL_MAX]);
+/* Gives all that the database has to the codec. */
+int dictionaries_load(Db *db);
+/* In a transaction of its own; the codec has it when that is committed. */
+int dictionary_store(Db *db, const char *label, const void *body, size_t size);
+bool dictionary_known(const Db *db, uint64_t id);
 
 /* ---- jobs.c: what the writer does. Each returns 0 or -errno; the request's own failure leaves the transaction as it was. 1: there is more to
  * do, in the next transaction. */

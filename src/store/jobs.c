@@ -17,11 +17,13 @@ typedef struct Head {
         JobState state;
         uid_t uid;
         char *key;
+        char *method;
         bool payload_apart, result_apart; /* they stand in `bodies` */
 } Head;
 
 static void head_done(Head *h) {
         free(h->key);
+        free(h->method);
         *h = (Head) {};
 }
 
@@ -35,7 +37,7 @@ static int head_read(Db *db, uint64_t id, Head *ret) {
         (void) sqlite3_bind_int64(st, 1, (int64_t) id);
         code = sqlite3_step(st);
         if (code == SQLITE_ROW) {
-                const char *key = (const char *) sqlite3_column_text(st, 2);
+                const char *key = (const char *) sqlite3_column_text(st, 2), *method = (const char *) sqlite3_column_text(st, 5);
                 int64_t state = sqlite3_column_int64(st, 0);
 
                 if (state < 0 || state >= _JOB_STATE_MAX)
@@ -45,6 +47,7 @@ static int head_read(Db *db, uint64_t id, Head *ret) {
                                 .state = (JobState) state,
                                 .uid = (uid_t) sqlite3_column_int64(st, 1),
                                 .key = key ? strdup(key) : NULL,
+                                .method = method ? strdup(method) : NULL, /* only what is learnt goes by it: NULL does no harm */
                                 .payload_apart = sqlite3_column_int(st, 3),
                                 .result_apart = sqlite3_column_int(st, 4),
                         };
@@ -348,6 +351,8 @@ int db_job_end(Db *db, Request *q) {
         if (r < 0)
                 return r;
         j->uid = h.uid; /* the sum covers it, and the loop need not have set it */
+        if (!j->method)
+                j->method = TAKE_PTR(h.method);
         r = body_encode(db, q, j, BODY_RESULT, &result);
         if (r >= 0)
                 r = end(db, j, &h, &result);

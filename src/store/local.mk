@@ -8,6 +8,7 @@ libstore_a_SOURCES = \
 	%D%/codec-internal.h \
 	%D%/codec.c %D%/codec.h \
 	%D%/db.c \
+	%D%/dictionary.c \
 	%D%/inspect.c \
 	%D%/internal.h \
 	%D%/jobs.c \

@@ -60,7 +60,7 @@ static const char *const statements[_STATEMENT_MAX] = {
                 " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34,"
                 " ?35, ?36, ?37, ?38, ?39)",
         [STATEMENT_HEAD] = "SELECT state, uid, key, payload_encoding IS NOT NULL AND payload IS NULL, result_encoding IS NOT NULL AND result IS NULL"
-                " FROM jobs WHERE id = ?1",
+                ", method FROM jobs WHERE id = ?1",
         [STATEMENT_ATTEMPT] = "UPDATE jobs SET state = 1, attempts = ?2, crashes = ?3, failures = ?4, worker = ?5, dispatched = ?6 WHERE id = ?1",
         [STATEMENT_REQUEUE] = "UPDATE jobs SET state = 0, attempts = ?2, crashes = ?3, failures = ?4, not_before = ?5, code = ?6, error = ?7"
                 " WHERE id = ?1",
@@ -90,6 +90,8 @@ static const char *const statements[_STATEMENT_MAX] = {
         [STATEMENT_KEYS_EXPIRED] = "DELETE FROM keys WHERE (uid, key) IN (SELECT uid, key FROM keys INDEXED BY keys_by_expiry"
                 " WHERE expires > 0 AND expires <= ?1 LIMIT ?2)",
         [STATEMENT_DICTIONARIES] = "SELECT count(*) FROM dictionaries",
+        [STATEMENT_DICTIONARIES_GET] = "SELECT id, method, body FROM dictionaries ORDER BY id",
+        [STATEMENT_DICTIONARY_ADD] = "INSERT INTO dictionaries (id, method, created, body) VALUES (?1, ?2, ?3, ?4)",
 };
 
 /* Those that a connection for reading has. */

@@ -326,6 +326,7 @@ static int init(Store *s, const StoreConfig *c) {
         if (r < 0)
                 return r;
         s->db.codec = s->codec;
+        codec_set_trained(s->codec, writer_learn, s);
         s->config = s->limits = *c;
         s->config.directory = s->limits.directory = s->config.instance = s->limits.instance = NULL;
         s->event.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -346,6 +347,8 @@ static int start(Store *s) {
                 r = pthread_create(&s->readers[i].thread, NULL, reader_thread, &s->readers[i]);
                 s->readers_run[i] = r == 0;
         }
+        if (r == 0)
+                r = -codec_start_trainer(s->codec);
         (void) pthread_sigmask(SIG_SETMASK, &saved, NULL);
         return -r;
 }
@@ -370,6 +373,8 @@ int store_open(const StoreConfig *c, HotSet *hot, Log *log, void (*changed)(Stor
         list_init(&s->done);
         list_init(&s->kept);
         list_init(&s->slow);
+        list_init(&s->learnt);
+        list_init(&s->to_store);
         (void) pthread_mutex_init(&s->lock, NULL);
         (void) pthread_mutex_init(&s->db_lock, NULL);
         r = init_cond(&s->more);
@@ -410,6 +415,8 @@ static void cancel_all(Store *s, List *l) {
 }
 
 Store *store_close(Store *s) {
+        List *l;
+
         if (!s)
                 return NULL;
         hot_undefer(&s->flush);
@@ -449,6 +456,9 @@ Store *store_close(Store *s) {
         fd_close(s->event.fd);
         fd_close(s->lock_fd);
         codec_free(s->codec);
+        list_move_all(&s->to_store, &s->learnt);
+        while ((l = list_first(&s->to_store)))
+                learnt_free(list_entry(l, Learnt, link));
         for (int i = 0; i < _READER_MAX; i++) {
                 (void) pthread_mutex_destroy(&s->readers[i].busy);
                 (void) pthread_cond_destroy(&s->readers[i].more);

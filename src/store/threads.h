@@ -61,6 +61,7 @@ struct Store {
         List queue;
         unsigned eager;           /* requests in it that do not wait for company */
         List done;
+        List learnt;              /* by the codec's thread */
         bool stop, reconfigured, exclude;
         StoreConfig config;
         StoreHealth health;
@@ -89,6 +90,7 @@ struct Store {
         uint64_t retry_usec;          /* when it is tried again */
         List kept;                    /* ends and the like of jobs that were accepted, which wait for the disk */
         List slow;                    /* requests that go on in slices */
+        List to_store;                /* what was learnt */
         uint64_t retention_usec;      /* when old jobs are looked for next */
         bool retention_more, vacuum_more;
         uint64_t busy_usec;           /* the last request */
@@ -98,7 +100,18 @@ struct Store {
         Reader readers[_READER_MAX];
 };
 
+/* A dictionary on its way from the codec's thread to the writer. */
+typedef struct Learnt {
+        List link;
+        char *label;
+        size_t size;
+        uint8_t body[];
+} Learnt;
+
 /* ---- writer.c */
+/* CodecTrained */
+void writer_learn(const char *label, const void *body, size_t size, void *userdata);
+Learnt *learnt_free(Learnt *l);
 void *writer_thread(void *userdata);
 /* Opens the database, where that is possible, and sets trouble where it is not. With db_lock. */
 void writer_open(Store *s);

@@ -220,6 +220,8 @@ static int open_database(Store *s) {
         s->db.total = total;
         r = db_survey(&s->db);
         if (r >= 0)
+                r = dictionaries_load(&s->db);
+        if (r >= 0)
                 r = db_meta_get(&s->db, "loss", &loss);
         if (r >= 0)
                 r = register_instance(s);
@@ -603,12 +605,51 @@ static void run_slow(Store *s) {
                 store_post(s, &one);
 }
 
+Learnt *learnt_free(Learnt *l) {
+        list_remove(&l->link);
+        free(l->label);
+        free(l);
+        return NULL;
+}
+
+void writer_learn(const char *label, const void *body, size_t size, void *userdata) {
+        Store *s = userdata;
+        Learnt *l = malloc(sizeof(Learnt) + size);
+
+        if (!l || !(l->label = strdup(label))) { /* another one will be learnt */
+                free(l);
+                return;
+        }
+        list_init(&l->link);
+        l->size = size;
+        memcpy(l->body, body, size);
+        (void) pthread_mutex_lock(&s->lock);
+        list_append(&s->learnt, &l->link);
+        (void) pthread_cond_signal(&s->more);
+        (void) pthread_mutex_unlock(&s->lock);
+}
+
+static int store_learnt(Store *s) {
+        Learnt *l;
+        int r = 0;
+
+        s->db.trouble = STORE_OK;
+        while (r >= 0 && (l = list_first_entry(&s->to_store, Learnt, link))) {
+                r = dictionary_store(&s->db, l->label, l->body, l->size);
+                if (r >= 0)
+                        learnt_free(l);
+        }
+        return r;
+}
+
 /* What is not for anybody who waits. `idle`: nobody does. Returns when there is more to do, CLOCK_MONOTONIC. */
 static uint64_t maintain(Store *s, bool idle) {
         uint64_t now = now_usec(), soon = s->busy_usec + STORE_IDLE_USEC;
         int r;
 
         if (!s->db.sql || s->trouble != STORE_OK || !s->loaded)
+                return UINT64_MAX;
+        if (!list_empty(&s->to_store) && failed(s, store_learnt(s)))
                 return UINT64_MAX;
         db_extend_wal(&s->db);
         if (s->db.wal_pages > (idle ? STORE_WAL_PAGES : STORE_WAL_PAGES_BUSY)) {
@@ -650,7 +691,7 @@ static struct timespec timespec_of(uint64_t usec) {
 
 /* Waits until there is a group, or until `until`; lazy requests wait a little for company. With `lock`. */
 static void wait_for_work(Store *s, uint64_t until) {
-        while (!s->stop && !s->reconfigured && !s->suspect && s->eager == 0) {
+        while (!s->stop && !s->reconfigured && !s->suspect && s->eager == 0 && list_empty(&s->learnt)) {
                 uint64_t when = until;
 
                 if (!list_empty(&s->queue))
@@ -716,6 +757,7 @@ void *writer_thread(void *userdata) {
                 take_group(s, &group);
                 bool reconfigured = s->reconfigured, suspect = s->suspect, last = s->stop && list_empty(&s->queue), idle = list_empty(&group);
                 config = s->config;
+                list_move_all(&s->to_store, &s->learnt);
                 s->reconfigured = s->suspect = false;
                 (void) pthread_mutex_unlock(&s->lock);
 

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <ftw.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -239,6 +240,30 @@ static _unused_ StoreRequest *kit_get(Kit *k, uint64_t id, unsigned want) {
         r->id = id;
         r->want = want;
         return kit_run(k, r);
+}
+
+/* Past flowd, on a database that is closed. */
+static _unused_ void kit_sql(const char *path, const char *text) {
+        sqlite3 *db;
+        char *wrong = NULL;
+
+        ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+        ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, &wrong) == SQLITE_OK, "%s", wrong);
+        sqlite3_close(db);
+}
+
+static _unused_ int64_t kit_number(const char *path, const char *text) {
+        sqlite3_stmt *st;
+        sqlite3 *db;
+        int64_t n;
+
+        ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+        ck_assert_int_eq(sqlite3_prepare_v2(db, text, -1, &st, NULL), SQLITE_OK);
+        ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+        n = sqlite3_column_int64(st, 0);
+        (void) sqlite3_finalize(st);
+        sqlite3_close(db);
+        return n;
 }
 
 static _unused_ void kit_stats(Kit *k, StoreStats *ret) {

@@ -5,7 +5,6 @@
  * makes it, and rows of every kind. Those before it stay for ever, so that each can be brought forward.
  */
 
-#include <sqlite3.h>
 
 #include "store-kit.h"
 #include "unit.h"
@@ -56,15 +55,6 @@ static const struct {
                 "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);",
         },
 };
-
-static void run_sql(const char *path, const char *text) {
-        sqlite3 *db;
-        char *wrong = NULL;
-
-        ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-        ck_assert_msg(sqlite3_exec(db, text, NULL, NULL, &wrong) == SQLITE_OK, "%s", wrong);
-        sqlite3_close(db);
-}
 
 /* The schema that a database has, as in the fixtures. */
 static char *schema_of(const char *path, int *ret_version) {
@@ -135,10 +125,10 @@ START_TEST(test_bring_forward) {
                 k->config.key_usec = 50ULL * 365 * 86400 * USEC_PER_SEC;
                 k->config.max_age_usec = USEC_INFINITY;
                 snprintf(set, sizeof(set), "PRAGMA application_id = %d; PRAGMA user_version = %d", STORE_APPLICATION_ID, fixtures[i].version);
-                run_sql(k->path, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL");
-                run_sql(k->path, fixtures[i].schema);
-                run_sql(k->path, fixtures[i].rows);
-                run_sql(k->path, set);
+                kit_sql(k->path, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL");
+                kit_sql(k->path, fixtures[i].schema);
+                kit_sql(k->path, fixtures[i].rows);
+                kit_sql(k->path, set);
                 kit_open_well(k);
                 expect_jobs(k);
 
@@ -187,7 +177,7 @@ START_TEST(test_schema_in_disorder) {
         kit_add_job(k, 2);
         kit_end_job(k, 2, JOB_FAILED);
         kit_close(k);
-        run_sql(k->path, "DROP TABLE keys; DROP INDEX jobs_by_pool");
+        kit_sql(k->path, "DROP TABLE keys; DROP INDEX jobs_by_pool");
         kit_open(k);
         ck_assert_int_eq(store_health(k->store), STORE_DAMAGED);
         ck_assert_uint_eq(k->n_jobs, 1);

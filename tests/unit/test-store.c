@@ -734,5 +734,58 @@ START_TEST(test_words) {
 }
 END_TEST
 
-UNIT_MAIN("store", test_life_of_a_job, test_bodies, test_attempts, test_keys, test_retry, test_list, test_purge, test_groups, test_retention, test_max_bytes,
-          test_backup_and_check, test_instances, test_lost_rows_come_back, test_words)
+/* A JSON document as a method's jobs have them: alike, and none the same. */
+static Blob *document(uint64_t n) {
+        char text[2048];
+        unsigned long long v = n;
+        int size = snprintf(text, sizeof(text), "{\"name\":\"package-%llu\",\"version\":\"1.%llu.0\",\"description\":\"What package %llu is for\",",
+                            v, v % 7, v * 31);
+
+        for (unsigned i = 0; i < 12; i++)
+                size += snprintf(text + size, sizeof(text) - (size_t) size, "\"dependency-%u\":{\"range\":\"^%llu.%u.1\",\"resolved\":\"registry/%llx\"},",
+                                 i, v % 13, i, v * 2654435761U + i);
+        return blob_new_copy(text, (size_t) size);
+}
+
+/* Learnt beside the work, in use when it is committed, and read with after a restart. */
+START_TEST(test_dictionaries) {
+        const uint64_t n = 600, more = 100;
+        Kit *k = &kit;
+        StoreRequest *r;
+
+        kit_init(k);
+        kit_open_well(k);
+        for (uint64_t id = 1; id <= n + more; id++) {
+                if (id == n + 1) /* enough to learn from */
+                        for (uint64_t found = 0; found == 0;) {
+                                r = kit_run(k, kit_request(STORE_OP_STATS));
+                                found = r->stats.dictionaries;
+                                store_request_free(r);
+                        }
+                ck_assert_int_eq(kit_result(k, kit_add(id, document(id))), 0);
+        }
+        kit_close(k);
+        int64_t with = kit_number(k->path, "SELECT count(*) FROM jobs WHERE payload_dictionary > 0");
+        ck_assert_int_ge(with, (int64_t) more / 2);
+        ck_assert_int_lt(kit_number(k->path, "SELECT max(payload_stored) FROM jobs WHERE payload_dictionary > 0"),
+                         kit_number(k->path, "SELECT min(payload_stored) FROM jobs WHERE payload_dictionary = 0"));
+        kit_open_well(k);
+        ck_assert_uint_eq(k->n_jobs, n + more);
+        for (uint64_t id = 1; id <= n + more; id++) {
+                _cleanup_(blob_unrefp) Blob *b = document(id);
+
+                r = kit_get(k, id, STORE_WANT_PAYLOAD);
+                kit_same(r->record.payload, b);
+                store_request_free(r);
+        }
+        /* Lost to damage: what was compressed with it is gone, and only that; nothing is read with another. */
+        kit_close(k);
+        kit_sql(k->path, "DELETE FROM dictionaries");
+        kit_open_well(k);
+        ck_assert_uint_eq(k->n_jobs, n + more - (uint64_t) with);
+        kit_done(k);
+}
+END_TEST
+
+UNIT_MAIN("store", test_life_of_a_job, test_bodies, test_dictionaries, test_attempts, test_keys, test_retry, test_list, test_purge, test_groups, test_retention,
+          test_max_bytes, test_backup_and_check, test_instances, test_lost_rows_come_back, test_words)
