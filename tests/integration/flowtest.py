@@ -199,7 +199,7 @@ class Flowd:
             try:
                 with self.control(timeout=bound * SLOW) as c:
                     s = c.call('Status')
-            except OSError:
+            except (OSError, EOFError):
                 return None
             return s if s['state'] in self.ready else None
         s = wait_until(is_ready, bound, 'flowd to become %s' % ' or '.join(self.ready))
