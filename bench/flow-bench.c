@@ -75,12 +75,13 @@ int main(int argc, char *argv[]) {
                         continue;
                 }
                 bool paced = step > 0 && bench_running(&b, now) && bench_can_submit(&b);
-                if (paced)
-                        wait_for_events(c, due > now ? due - now : 0);
                 r = flow_client_next(c, paced ? 0 : -1, &e);
                 now = bench_now();
-                if (r == 0 && paced)
+                if (r == 0 && paced) {
+                        wait_for_events(c, due > now ? due - now : 0);
+                        now = bench_now();
                         continue;
+                }
                 if (r != 1)
                         bench_die("%s", flow_client_error(c));
                 if (e->type != FLOW_EVENT_RESULT)

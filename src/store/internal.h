@@ -116,8 +116,8 @@ typedef struct Request {
  * text are set. Without `wal` it has a rollback journal, so that the file can be moved alone. Returns 0 or -errno, with db->trouble and db->text
  * set and the connection closed. */
 int db_open(Db *db, const char *path, bool wal);
-/* Opens for reading. */
-int db_open_reader(Db *db, const char *path);
+/* Opens for reading. `closed`: nobody writes to it, so that it can be read where no index of a WAL can be made. */
+int db_open_reader(Db *db, const char *path, bool closed);
 /* Keeps the WAL as it is, where `keep_wal`: for a file that is evidence. */
 void db_close(Db *db, bool keep_wal);
 /* Records a failure of SQLite, with `what` was being done. Returns its -errno, never 0. */

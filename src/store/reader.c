@@ -83,11 +83,14 @@ static int reader_open(Reader *reader, Request *q) {
         int r;
 
         (void) pthread_mutex_lock(&s->lock);
-        bool readable = s->opened || s->health == STORE_READ_ONLY;
+        bool readable = s->opened || s->health == STORE_READ_ONLY, excluded = s->exclude;
+        reader->alone = !s->opened; /* nobody writes; when that changes, readers are shut out */
         health = s->health;
         memcpy(why, s->why, sizeof(why));
         reader->db.low = s->low;
         (void) pthread_mutex_unlock(&s->lock);
+        if (excluded)
+                return -EINTR;
         if (!readable) {
                 if (q->r.op == STORE_OP_STATS)
                         return 0;
@@ -96,7 +99,7 @@ static int reader_open(Reader *reader, Request *q) {
         }
         if (reader->db.sql)
                 return 0;
-        r = db_open_reader(&reader->db, s->path);
+        r = db_open_reader(&reader->db, s->path, reader->alone);
         (void) pthread_mutex_lock(&s->lock);
         reader->handle = reader->db.sql;
         (void) pthread_mutex_unlock(&s->lock);
@@ -139,6 +142,8 @@ static bool read_request(Reader *reader, Request *q) {
                 request_fail(q, r, text);
                 reader_close(reader);
         }
+        if (reader->alone)
+                reader_close(reader);
         return true;
 }
 

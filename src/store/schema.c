@@ -312,11 +312,40 @@ int db_open(Db *db, const char *path, bool wal) {
         return r;
 }
 
-int db_open_reader(Db *db, const char *path) {
+/* A path as a URI of SQLite's, with a parameter. NULL when out of memory. */
+static char *uri(const char *path, const char *parameter) {
+        sqlite3_str *s = sqlite3_str_new(NULL);
+
+        sqlite3_str_appendall(s, "file:");
+        for (const char *p = path; *p; p++)
+                if (strchr("?#%", *p))
+                        sqlite3_str_appendf(s, "%%%02x", (unsigned) *p);
+                else
+                        sqlite3_str_appendchar(s, 1, *p);
+        sqlite3_str_appendf(s, "?%s", parameter);
+        return sqlite3_str_finish(s);
+}
+
+/* A database with a WAL that is in a directory where none can be made, and that has none, is whole by itself; SQLite must be told to believe it. */
+static int connect_to_closed(Db *db, const char *path) {
+        char *name = uri(path, "immutable=1");
+        int r = name ? connect_to(db, name, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI) : db_fail(db, SQLITE_NOMEM, "opening");
+
+        sqlite3_free(name);
+        return r;
+}
+
+int db_open_reader(Db *db, const char *path, bool closed) {
+        _cleanup_free_ char *wal = str_printf("%s-wal", path);
         int r;
 
         db->trouble = STORE_OK;
-        r = connect_to(db, path, SQLITE_OPEN_READONLY);
+        if (!wal)
+                return db_fail(db, SQLITE_NOMEM, "opening");
+        if (closed && access(wal, F_OK) < 0 && errno == ENOENT)
+                r = connect_to_closed(db, path);
+        else
+                r = connect_to(db, path, SQLITE_OPEN_READONLY);
         if (r >= 0)
                 r = prepare(db, true);
         if (r < 0)

@@ -14,7 +14,7 @@
 #define STORE_RETRY_USEC USEC_PER_SEC
 #define STORE_SALVAGE_RETRY_USEC (30 * USEC_PER_SEC) /* it reads the whole file */
 #define STORE_RETENTION_USEC (60 * USEC_PER_SEC)
-#define STORE_DONE_BUDGET 1024U           /* requests that one round of the loop hears of */
+#define STORE_DONE_BUDGET 16U             /* requests that one round of the loop hears of: what is more must not keep other peers waiting */
 #define STORE_PAGES_SPARE 1024U           /* above a quarter more than StoreMaxBytes= says: the file's own limit */
 #define STORE_PROBE_BYTES (64U << 10)     /* what must fit before a full disk counts as recovered */
 
@@ -31,6 +31,7 @@ typedef struct Reader {
         List queue;            /* under store->lock */
         sqlite3 *handle;       /* under store->lock: what to interrupt; NULL while it is not open */
         pthread_mutex_t busy;  /* held while the connection is used */
+        bool alone;            /* of this request: the writer has not opened the database yet, and perhaps cannot */
         Db db;
 } Reader;
 

@@ -280,6 +280,8 @@ void writer_open(Store *s) {
                 writer_publish(s);
                 return;
         }
+        if (before == STORE_READ_ONLY) /* they read it as one that does not change */
+                readers_exclude(s);
         if (r >= 0)
                 r = s->damaged ? -EBADMSG : open_database(s);
         if (r < 0 && (s->damaged || s->db.trouble == STORE_DAMAGED)) {
@@ -300,6 +302,8 @@ void writer_open(Store *s) {
                 }
         }
         writer_publish(s);
+        if (before == STORE_READ_ONLY)
+                readers_admit(s);
 }
 
 int writer_trouble(Store *s) {
