@@ -43,6 +43,8 @@ typedef struct Manager {
         uint64_t reexec_until;
 
         Defer changed;           /* a pool changed its state */
+        Timer load_timer;        /* the next slice of the jobs of an earlier run, where the store was opened late */
+        unsigned n_loaded, n_waiting; /* of those so far */
         Timer tick;              /* watchdog, STATUS=, shutdown */
         Timer reexec_timer;
         uint64_t watchdog_usec;

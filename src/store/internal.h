@@ -239,8 +239,9 @@ int job_get(Db *db, uint64_t id, unsigned want, JobRecord *ret);
 /* Ids (`ids_only`) or records that match. */
 int job_list(Db *db, const StoreFilter *f, bool ids_only, unsigned limit, JobRecord **ret, uint64_t *ret_n);
 /* Live jobs with an id above `after`, with their payloads; those whose payload is gone are counted and put into *ret_lost (the caller's to free).
+ * At most `max`: then 1 is returned, where there are more.
  * Returns 0, what `job` returned below 0, or -errno with db->trouble set. *last is the last one that was given. */
-int job_load(Db *db, uint64_t *last, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost);
+int job_load(Db *db, uint64_t *last, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost);
 /* ---- inspect.c: long readings */
 
 /* *ret is "ok", or what is wrong, and then db->trouble is STORE_DAMAGED and 0 is returned all the same. */

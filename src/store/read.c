@@ -263,14 +263,19 @@ static int note_lost(uint64_t **ids, size_t *n, uint64_t id) {
         return 0;
 }
 
-int job_load(Db *db, uint64_t *last, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost) {
+int job_load(Db *db, uint64_t *last, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost) {
         sqlite3_stmt *st = db_statement(db, STATEMENT_LIVE);
+        unsigned n = 0;
         int r = 0, code;
 
         (void) sqlite3_bind_int64(st, 1, (int64_t) MAX(db->low, *last + 1));
         while ((code = sqlite3_step(st)) == SQLITE_ROW) {
                 _cleanup_(job_record_done) JobRecord j = {};
 
+                if (n++ == max) {
+                        (void) sqlite3_reset(st);
+                        return 1;
+                }
                 r = row_read_whole(db, st, STORE_WANT_PAYLOAD, &j);
                 if (r == -ENOMEM)
                         r = db_fail(db, SQLITE_NOMEM, "loading a job");

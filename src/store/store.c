@@ -7,12 +7,13 @@
  *
  * Three threads: the writer, which alone changes the database; a reader for what is quick; a reader for what reads everything, so that a backup
  * does not hold up a result. `lock` is held for moments and the loop takes it; `db_lock` is held across disk writes and the loop takes it in
- * store_load() only. Whoever takes both takes db_lock first.
+ * store_load() and store_load_slice() only. Whoever takes both takes db_lock first.
  *
  * Whether jobs are accepted is decided here, from what the loop was told last, so that an answer never contradicts store_accepts().
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -252,15 +253,16 @@ void store_configure(Store *s, const StoreConfig *c) {
         (void) pthread_mutex_unlock(&s->lock);
 }
 
-/* Loads what can be loaded now. Returns below 0 only for what `job` returned. */
-static int load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
+/* Loads what can be loaded now. Returns below 0 only for what `job` returned, 1 where there is more. */
+static int load(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata) {
         _cleanup_free_ uint64_t *lost = NULL;
         size_t n_lost = 0;
+        bool more;
         int r;
 
         for (;;) {
                 s->db.trouble = STORE_OK;
-                r = job_load(&s->db, &s->load_last, job, userdata, &lost, &n_lost);
+                r = job_load(&s->db, &s->load_last, max, job, userdata, &lost, &n_lost);
                 if (r >= 0)
                         break;
                 if (s->db.trouble == STORE_OK)
@@ -268,6 +270,7 @@ static int load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userda
                 if (writer_trouble(s) < 0)
                         return 0; /* it is tried again, and store_needs_load() stays */
         }
+        more = r > 0;
         if (n_lost > 0) {
                 r = db_begin(&s->db, true);
                 for (size_t i = 0; i < n_lost && r >= 0; i++)
@@ -282,22 +285,26 @@ static int load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userda
                 }
                 log_write(s->log, LOG_ERR, "The payloads of %zu stored jobs were damaged: they have ended as failed, with code PayloadDamaged", n_lost);
         }
-        s->loaded = true;
-        return 0;
+        s->loaded = !more;
+        return more;
 }
 
-int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
+int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata) {
         int r = 0;
 
         (void) pthread_mutex_lock(&s->db_lock);
         if (s->db.sql && !s->loaded)
-                r = load(s, job, userdata);
+                r = load(s, max, job, userdata);
         writer_publish(s);
         (void) pthread_mutex_unlock(&s->db_lock);
         catch_up(s);
         if (s->unsaid) /* the loop says it, as always */
                 store_wake(s);
         return r;
+}
+
+int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
+        return store_load_slice(s, UINT_MAX, job, userdata);
 }
 
 static int init_cond(pthread_cond_t *c) {

@@ -131,10 +131,12 @@ DEFINE_CLEANUP(Store *, store_close);
 /* Limits that may change while it runs: all but the directory, the instance and Store=. */
 void store_configure(Store *s, const StoreConfig *c);
 
-/* Every job that has not ended, oldest first, with its payload: before the loop runs, and again when store_needs_load(). It blocks for as long as that
+/* Every job that has not ended, oldest first, with its payload: before the loop runs. It blocks for as long as that
  * takes. `job` takes over what is in the record. Jobs whose payload was damaged are not among them: they are ended as failed, with code "PayloadDamaged".
  * Returns 0, or what `job` returned below 0. */
 int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata);
+/* The next `max` of them, when store_needs_load(). Those that were had may go on meanwhile. Returns 1 when there are more, else as store_load(). */
+int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata);
 /* Whether there is a database whose jobs were not loaded yet; it could not be opened earlier. No job is accepted until they are. */
 bool store_needs_load(const Store *s);
 

@@ -453,7 +453,7 @@ static void put_off(Store *s, List *requests) {
                 Request *q = request_of(l);
 
                 list_remove(l);
-                if (is_kept(q->r.op) && s->loaded)
+                if (is_kept(q->r.op) && (s->loaded || s->load_last > 0))
                         list_append(&s->kept, l);
                 else {
                         request_fail(q, store_health_errno(s->trouble), s->trouble_text);
