@@ -486,6 +486,7 @@ static const ConfigKey worker_keys[] = {
         W("PayloadMax", KEY_PLAIN, parse_size, payload_max, 1, 64 * M),
         W("ResultMax", KEY_PLAIN, parse_size, result_max, 1, 64 * M),
         W("MemoryMax", KEY_PLAIN, parse_size, memory_max, M, UINT64_MAX),
+        W("MemorySwapMax", KEY_PLAIN, parse_size, memory_swap_max, 0, UINT64_MAX),
         W("TasksMax", KEY_PLAIN, parse_count, tasks_max, 1, 4194304),
         W("CPUWeight", KEY_PLAIN, parse_u64, cpu_weight, 1, 10000),
         W("MaxJobs", KEY_PLAIN, parse_u64, max_jobs, 0, 1000000000000ULL),

@@ -29,6 +29,7 @@ WorkerType *worker_type_new(const char *name) {
                 .payload_max = 64ULL << 20,
                 .result_max = 64ULL << 20,
                 .memory_max = UINT64_MAX,
+                .memory_swap_max = UINT64_MAX,
                 .tasks_max = UINT64_MAX,
                 .max_age_usec = USEC_INFINITY,
                 .max_rss = UINT64_MAX,
@@ -88,7 +89,7 @@ bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
                strv_equal(a->environment, b->environment) && strv_equal(a->pass_environment, b->pass_environment) &&
                streq_ptr(a->working_directory, b->working_directory) && identity_equal(a, b) && limits_equal(a, b) &&
                a->payload_max == b->payload_max && a->result_max == b->result_max && a->memory_max == b->memory_max &&
-               a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
+               a->memory_swap_max == b->memory_swap_max && a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
                a->max_age_usec == b->max_age_usec && a->max_rss == b->max_rss && a->max_crashes == b->max_crashes &&
                a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec;
 }

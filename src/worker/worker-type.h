@@ -57,6 +57,7 @@ typedef struct WorkerType {
         uint64_t payload_max;         /* PayloadMax=64M */
         uint64_t result_max;          /* ResultMax=64M */
         uint64_t memory_max;          /* MemoryMax=infinity (UINT64_MAX), cgroup */
+        uint64_t memory_swap_max;     /* MemorySwapMax=infinity, cgroup */
         uint64_t tasks_max;           /* TasksMax=infinity, cgroup */
         uint64_t cpu_weight;          /* CPUWeight=0 (unset), cgroup */
 

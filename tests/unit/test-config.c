@@ -121,6 +121,7 @@ START_TEST(worker_defaults) {
         ck_assert_uint_eq(t->heartbeat_usec, 0);
         ck_assert_uint_eq(t->payload_max, 64 << 20);
         ck_assert_uint_eq(t->memory_max, UINT64_MAX);
+        ck_assert_uint_eq(t->memory_swap_max, UINT64_MAX);
         ck_assert_uint_eq(t->cpu_weight, 0);
         ck_assert_uint_eq(t->max_crashes, 3);
         ck_assert_uint_eq(t->retries, 0);
@@ -136,7 +137,7 @@ START_TEST(worker_keys) {
         put_worker(
                 "Protocol=jsonl\nReady=explicit\nSlots=4\nStartTimeout=1s\nStopTimeout=2s\nJobTimeout=3s\nCancelTimeout=4s\n"
                 "DrainTimeout=5s\nEnvironment=A=1\nPassEnvironment=LANG TZ\nWorkingDirectory=/tmp\nPayloadMax=1M\nResultMax=2M\n"
-                "MemoryMax=512M\nTasksMax=12\nCPUWeight=50\nMaxJobs=100\nMaxAge=1h\nMaxRSS=1G\nMaxCrashes=7\n");
+                "MemoryMax=512M\nMemorySwapMax=0\nTasksMax=12\nCPUWeight=50\nMaxJobs=100\nMaxAge=1h\nMaxRSS=1G\nMaxCrashes=7\n");
         load_clean();
         const WorkerType *t = type("w");
         ck_assert_int_eq(t->protocol, PROTOCOL_JSONL);
@@ -153,6 +154,7 @@ START_TEST(worker_keys) {
         ck_assert_uint_eq(t->payload_max, 1 << 20);
         ck_assert_uint_eq(t->result_max, 2 << 20);
         ck_assert_uint_eq(t->memory_max, 512 << 20);
+        ck_assert_uint_eq(t->memory_swap_max, 0);
         ck_assert_uint_eq(t->tasks_max, 12);
         ck_assert_uint_eq(t->cpu_weight, 50);
         ck_assert_uint_eq(t->max_jobs, 100);

@@ -819,5 +819,5 @@ START_TEST(test_load_in_slices) {
 }
 END_TEST
 
-UNIT_MAIN("store", test_life_of_a_job, test_load_in_slices, test_bodies, test_dictionaries, test_attempts, test_keys, test_retry, test_list, test_purge, test_groups, test_retention,
-          test_max_bytes, test_backup_and_check, test_instances, test_lost_rows_come_back, test_words)
+UNIT_MAIN("store", test_life_of_a_job, test_bodies, test_dictionaries, test_attempts, test_keys, test_retry, test_list, test_purge, test_groups, test_retention,
+          test_max_bytes, test_backup_and_check, test_instances, test_lost_rows_come_back, test_words, test_load_in_slices)
