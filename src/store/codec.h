@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Compression of what is stored: payloads and results. Zstandard with dictionaries learnt from the documents themselves, gzip for those who ask. */
+/* Compression of what is stored: payloads, results, cache bodies. Zstandard with dictionaries learnt from the documents themselves, gzip for those who ask. */
 
 #include "basic/macro.h"
 #include "proto/frame.h"
 
-/* They stand on disk: none is ever given another meaning. */
+/* They stand on disk and on the wire (FRAME_META_ENCODING): none is ever given another meaning. */
 typedef enum Encoding {
         ENCODING_IDENTITY = 0,
         ENCODING_ZSTD = 1,

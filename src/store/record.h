@@ -48,6 +48,7 @@ typedef struct JobRecord {
         uint64_t result_size;
         char *code, *error;     /* of the end, or of the last attempt that failed */
         bool retry;             /* its worker said that the same job may succeed when tried again */
+        FrameCache cache;       /* how it was answered without being run, else 0 */
         Blob *payload, *result; /* only where they were asked for */
 } JobRecord;
 
