@@ -143,6 +143,7 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
                         json_object_object_add(o, "result", json_object_new_string_len((const char *) data, (int) j->result->size));
         }
         json_object_object_add(o, "kind", json_object_new_string(payload_kind_to_string(kind)));
+        object_add_text(o, "cache", cached_word(j->cache, false));
         if (j->error)
                 json_object_object_add(o, "error", json_object_new_string(j->error));
         if (j->code)

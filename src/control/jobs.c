@@ -217,6 +217,10 @@ static void send_result(JobClient *c, uint64_t id, Job *j, const Part *part) {
         if (j->ran_on[0])
                 frame_put_text(&fw, FRAME_META_WORKER, j->ran_on);
         frame_put_u32(&fw, FRAME_META_ATTEMPTS, j->attempts);
+        if (j->cache != 0)
+                frame_put_u8(&fw, FRAME_META_CACHE, (uint8_t) j->cache);
+        if (j->encoding != ENCODING_IDENTITY)
+                frame_put_u8(&fw, FRAME_META_ENCODING, (uint8_t) j->encoding);
         if (part->wanted)
                 frame_put_u64(&fw, FRAME_META_SIZE_ALL, blob_size(j->result));
         frame_put_u64(&fw, FRAME_META_RUN_USEC, j->dispatched_usec ? j->finished_usec - j->dispatched_usec : 0);
@@ -355,6 +359,7 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         (void) frame_meta_u32(&f->meta, FRAME_META_PRIORITY, &priority);
         (void) frame_meta_u8(&f->meta, FRAME_META_DETACHED, &detached);
         (void) frame_meta_u8(&f->meta, FRAME_META_DURABLE, &durable);
+        (void) frame_meta_u8(&f->meta, FRAME_META_ACCEPT, &j->accept);
         (void) frame_meta_u64(&f->meta, FRAME_META_NOT_BEFORE, &j->not_before_usec);
         (void) frame_meta_u64(&f->meta, FRAME_META_RETRY_DELAY, &j->retry_usec);
         j->own_retries = frame_meta_u32(&f->meta, FRAME_META_RETRIES, &j->retries);

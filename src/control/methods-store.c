@@ -475,6 +475,8 @@ static void answer_stats(ControlClient *c, StoreCall *call) {
         object_add_int(o, "cache_entries", st->cache_entries);
         object_add_int(o, "cache_bytes", st->cache_bytes);
         object_add_int(o, "cache_raw_bytes", st->cache_raw_bytes);
+        object_add_int(o, "cache_puts", st->cache_puts);
+        object_add_int(o, "cache_evicted", st->cache_evicted);
         control_reply(c, o, false);
 }
 
@@ -549,45 +551,56 @@ void method_accept_loss(ControlClient *c, json_object *p) {
 /* --- the cache --- */
 
 static void answer_cache_stats(ControlClient *c, StoreCall *call) {
+        const CachedStats *jobs = &c->server->jobs->cached.stats;
         const StoreStats *st = &call->found->stats;
         json_object *o = json_object_new_object();
 
         object_add_int(o, "entries", st->cache_entries);
         object_add_int(o, "bytes", st->cache_bytes);
         object_add_int(o, "raw_bytes", st->cache_raw_bytes);
+        object_add_int(o, "hits", jobs->hits);
+        object_add_int(o, "stale", jobs->stale);
+        object_add_int(o, "misses", jobs->misses);
+        object_add_int(o, "coalesced", jobs->coalesced);
+        object_add_int(o, "renewals", jobs->renewals);
+        object_add_int(o, "saved_bytes", jobs->saved_bytes);
+        object_add_int(o, "puts", st->cache_puts);
+        object_add_int(o, "evicted", st->cache_evicted);
         control_reply(c, o, false);
 }
 
 void method_cache_stats(ControlClient *c, json_object *p) {
+        StoreRequest *r = store_call_new(c, STORE_OP_STATS, answer_cache_stats);
+
         (void) p;
-        call_simple(c, STORE_OP_STATS, answer_cache_stats);
+        if (!r)
+                return;
+        c->call->lenient = true;
+        store_call_start(r);
 }
 
-/* The filter, or the list in its place, leaves the request. */
-static void on_cache_done(StoreCall *call) {
-        StoreRequest *r = call->found;
-        bool list = r->op == STORE_OP_CACHE_LIST && r->error >= 0;
-        size_t n = list ? (size_t) r->n : 1;
-        CacheItem *items = TAKE_PTR(r->cache);
+static void on_cache_listed(StoreCall *call) {
+        const StoreRequest *r = call->found;
 
-        if (list && call->client) {
-                call->listed = json_object_new_array();
-                for (size_t i = 0; i < n; i++) {
-                        json_object *o = json_object_new_object();
+        if (r->error < 0 || !call->client)
+                return;
+        call->listed = json_object_new_array();
+        for (size_t i = 0; i < r->n_cache; i++) {
+                const CacheItem *item = &r->cache[i];
+                json_object *o = json_object_new_object();
 
-                        object_add_text(o, "worker_type", strempty(items[i].worker_type));
-                        object_add_text(o, "method", items[i].method);
-                        object_add_text(o, "kind", payload_kind_to_string(items[i].kind));
-                        object_add_int(o, "size", items[i].raw_size);
-                        object_add_int(o, "stored_size", items[i].stored_size);
-                        object_add_int(o, "hits", items[i].hits);
-                        object_add_int(o, "created_usec", items[i].created_usec);
-                        object_add_int(o, "expires_usec", items[i].expires_usec);
-                        object_add_int(o, "used_usec", items[i].last_access_usec);
-                        json_object_array_add(call->listed, o);
-                }
+                object_add_text(o, "worker_type", strempty(item->worker_type));
+                object_add_text(o, "method", item->method);
+                object_add_text(o, "kind", payload_kind_to_string(item->kind));
+                object_add_text(o, "status", frame_status_to_string(item->status));
+                object_add_int(o, "size", item->raw_size);
+                object_add_int(o, "stored_size", item->stored_size);
+                object_add_int(o, "hits", item->hits);
+                object_add_int(o, "created_usec", item->created_usec);
+                object_add_int(o, "expires_usec", item->expires_usec);
+                object_add_int(o, "used_usec", item->last_access_usec);
+                json_object_array_add(call->listed, o);
         }
-        (void) cache_items_free(items, n);
 }
 
 static StoreRequest *cache_call(ControlClient *c, StoreOp op, json_object *p, void (*answer)(ControlClient *c, StoreCall *call)) {
@@ -599,11 +612,8 @@ static StoreRequest *cache_call(ControlClient *c, StoreOp op, json_object *p, vo
         r = store_call_new(c, op, answer);
         if (!r)
                 return NULL;
-        c->call->done = on_cache_done;
-        r->cache = new0(CacheItem, 1);
-        if (r->cache && (!method || (r->cache->method = strdup(method))) && (!type || (r->cache->worker_type = strdup(type))))
+        if (store_request_add_item(r) >= 0 && (!method || (r->cache->method = strdup(method))) && (!type || (r->cache->worker_type = strdup(type))))
                 return r;
-        r->cache = cache_items_free(r->cache, 1);
         store_call_abandon(c, r);
         return NULL;
 }
@@ -625,6 +635,7 @@ void method_list_cache(ControlClient *c, json_object *p) {
         if (!r)
                 return;
         r->filter.limit = (unsigned) limit;
+        c->call->done = on_cache_listed;
         store_call_start(r);
 }
 

@@ -6,10 +6,36 @@
 
 #include "flowctl/term.h"
 
+static void print_kept(json_object *s, bool colours) {
+        uint64_t raw = (uint64_t) json_int(s, "raw_bytes"), bytes = (uint64_t) json_int(s, "bytes");
+        char a[NUMBER_SIZE], b[NUMBER_SIZE];
+
+        field_print(colours, "Results", "%s, of %s", format_count(a, (uint64_t) json_int(s, "entries")), format_bytes(b, raw));
+        field_begin(colours, "Stored as");
+        printf("%s", format_bytes(a, bytes));
+        if (bytes > 0)
+                printf(" (%.1f to 1)", (double) raw / (double) bytes);
+        putchar('\n');
+        field_print(colours, "Kept", "%s since flowd was started; %s gave way to others", format_count(a, (uint64_t) json_int(s, "puts")),
+                    format_count(b, (uint64_t) json_int(s, "evicted")));
+}
+
+/* What jobs had of it. */
+static void print_given(json_object *s, bool colours) {
+        uint64_t hits = (uint64_t) json_int(s, "hits"), stale = (uint64_t) json_int(s, "stale"), misses = (uint64_t) json_int(s, "misses");
+        char a[NUMBER_SIZE], b[NUMBER_SIZE], c[NUMBER_SIZE];
+
+        field_print(colours, "Jobs", "%s hits, %s stale, %s misses", format_count(a, hits), format_count(b, stale), format_count(c, misses));
+        if (hits + stale + misses > 0)
+                field_print(colours, "Hit rate", "%.1f%%", 100.0 * (double) (hits + stale) / (double) (hits + stale + misses));
+        field_print(colours, "Coalesced", "%s jobs with equal ones under way", format_count(a, (uint64_t) json_int(s, "coalesced")));
+        field_print(colours, "Renewed", "%s stale results", format_count(a, (uint64_t) json_int(s, "renewals")));
+        field_print(colours, "Saved", "%s of results that no worker had to make", format_bytes(a, (uint64_t) json_int(s, "saved_bytes")));
+}
+
 int verb_cache_stats(Flowctl *c, int argc _unused_, char **argv _unused_) {
         bool colours = colours_wanted(stdout);
         _cleanup_json_ json_object *s = NULL;
-        char a[NUMBER_SIZE];
         int r;
 
         r = control_call(c, "CacheStats", NULL, &s);
@@ -17,14 +43,8 @@ int verb_cache_stats(Flowctl *c, int argc _unused_, char **argv _unused_) {
                 return r;
         if (option(c, OPTION_JSON))
                 return json_print(s, true);
-        uint64_t raw = (uint64_t) json_int(s, "raw_bytes"), bytes = (uint64_t) json_int(s, "bytes");
-        field_print(colours, "Results", "%" PRId64, json_int(s, "entries"));
-        field_print(colours, "Size", "%s", format_bytes(a, raw));
-        field_begin(colours, "Stored as");
-        printf("%s", format_bytes(a, bytes));
-        if (bytes > 0)
-                printf(" (%.1f to 1)", (double) raw / (double) bytes);
-        putchar('\n');
+        print_kept(s, colours);
+        print_given(s, colours);
         return STATUS_OK;
 }
 

@@ -139,6 +139,8 @@ static void request_put(FrameWriter *w, const FlowRequest *q) {
                 frame_put_u64(w, FRAME_META_RETRY_DELAY, q->retry_delay_usec);
         if (q->not_before_usec > 0)
                 frame_put_u64(w, FRAME_META_NOT_BEFORE, q->not_before_usec);
+        if (q->accept != 0)
+                frame_put_u8(w, FRAME_META_ACCEPT, (uint8_t) q->accept);
 }
 
 static int client_may_queue(FlowClient *c) {
@@ -164,8 +166,8 @@ int flow_client_submit(FlowClient *c, const FlowRequest *q, uint64_t *ret_id) {
         r = client_may_queue(c);
         if (r < 0)
                 return r;
-        if ((unsigned) q->kind >= _PAYLOAD_KIND_MAX || q->durable > FRAME_DURABLE_IF_POSSIBLE)
-                return libflow_client_fail(c, -EINVAL, "The request says a kind of payload or of durability that there is not");
+        if (q->accept > UINT8_MAX || (unsigned) q->kind >= _PAYLOAD_KIND_MAX || q->durable > FRAME_DURABLE_IF_POSSIBLE)
+                return libflow_client_fail(c, -EINVAL, "The request says a kind of payload, a durability or an encoding that there is not");
         if (q->from_fd) {
                 r = payload_from_fd(c, q->fd, &memfd, &read, &size);
                 if (r == -EMSGSIZE)

@@ -47,6 +47,7 @@ void pool_finish(Pool *p, Job *j, JobResult *r) {
         if (r->status == FRAME_FAILED)
                 event_send(p->host, EVENT_JOB_FAILED, &f, "A job of pool %s failed: %s", p->name, r->error ? r->error : "the worker gave no reason");
         timer_disarm(&p->host->timers, &j->timer);
+        cached_end(p, j, r);
         count_end(p, j, r->dead ? JOB_DEAD : job_state_of(r->status));
         j->pool = j->worker = NULL;
         if (j->stored)
@@ -70,6 +71,7 @@ void pool_unqueue(Pool *p, Job *j) {
         j->waiting = false;
         p->queued_bytes -= j->payload_size;
         timer_disarm(&p->host->timers, &j->timer);
+        cached_unqueued(j);
 }
 
 void pool_end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text) {
@@ -159,6 +161,7 @@ static void leave_closing(Pool *p, Job *j) {
         JobResult r = { .status = FRAME_FAILED, .code = "PoolUnavailable" };
 
         if (j->stored) {
+                cached_abandon(j);
                 durable_set_aside(p->jobs, j);
                 return;
         }
@@ -170,7 +173,7 @@ void pool_leave_waiting(Pool *p) {
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);
 
-                if (j->recording)
+                if (j->recording || cached_waits(j))
                         continue;
                 pool_unqueue(p, j);
                 leave_closing(p, j);
@@ -191,7 +194,9 @@ static void place(Pool *p, Job *j) {
                 }
                 wait_in(p, j);
                 until = MIN(until, j->not_before_usec);
-        } else
+        } else if (cached_begin(p, j))
+                wait_in(p, j);
+        else
                 enqueue(p, j);
         j->timer.fire = on_job_timer;
         if (until != USEC_INFINITY)

@@ -517,6 +517,27 @@ static int read_item(sqlite3_stmt *st, CacheItem *ret) {
         return 0;
 }
 
+/* Another encoding than the stored one, where that is accepted and makes less of it than there is. Returns 1, 0 where it is of no use, -EBADMSG, -ENOMEM. */
+static int read_transcoded(Codec *codec, const void *stored, size_t size, uint64_t dictionary, unsigned accept, CacheItem *item) {
+        for (Encoding e = ENCODING_ZSTD; e < _ENCODING_MAX && item->raw_size >= CACHE_TRANSCODE_MIN; e++) {
+                _cleanup_free_ void *data = NULL;
+                size_t n;
+                int r;
+
+                if (!(accept & 1U << e))
+                        continue;
+                r = codec_transcode(codec, item->encoding, dictionary, stored, size, item->raw_size, e, &data, &n);
+                if (r < 0)
+                        return r;
+                if (!data || n >= item->raw_size)
+                        return 0;
+                item->body = blob_new_copy(data, n);
+                item->encoding = e;
+                return item->body ? 1 : -ENOMEM;
+        }
+        return 0;
+}
+
 /* The body of a row that was read into `item`, in an encoding that is accepted. */
 static int read_body(Codec *codec, sqlite3_stmt *st, unsigned accept, CacheItem *item) {
         uint64_t dictionary = column_number(st, ITEM_DICTIONARY);
@@ -535,6 +556,11 @@ static int read_body(Codec *codec, sqlite3_stmt *st, unsigned accept, CacheItem 
         r = codec_check(item->encoding, stored, size, item->raw_size);
         if (r < 0)
                 return r;
+        if (!as_it_is) {
+                r = read_transcoded(codec, stored, size, dictionary, accept, item);
+                if (r != 0)
+                        return MIN(r, 0);
+        }
         b = as_it_is ? blob_new_copy(stored, size) : blob_new(item->raw_size);
         if (!b)
                 return -ENOMEM;

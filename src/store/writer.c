@@ -832,7 +832,8 @@ void *writer_thread(void *userdata) {
                 wait_for_work(s, until);
                 take_group(s, &group);
                 take_cache_group(s, !list_empty(&group), &cache);
-                bool reconfigured = s->reconfigured, suspect = s->suspect, last = s->stop && list_empty(&s->queue) && list_empty(&s->cache_queue), idle = list_empty(&group) && list_empty(&cache);
+                bool reconfigured = s->reconfigured, suspect = s->suspect, idle = list_empty(&group) && list_empty(&cache);
+                bool last = s->stop && list_empty(&s->queue) && list_empty(&s->cache_queue);
                 config = s->config;
                 list_move_all(&s->to_store, &s->learnt);
                 s->reconfigured = s->suspect = false;

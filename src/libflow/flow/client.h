@@ -46,6 +46,7 @@ typedef struct FlowRequest {
         int retries;            /* how many failed attempts are followed by another one; 0: as the worker type says, negative: none */
         uint64_t retry_delay_usec; /* the first delay of the backoff between them; 0: as the worker type says */
         uint64_t not_before_usec;  /* µs since the epoch before which no attempt begins; 0: at once */
+        unsigned accept;        /* encodings that the result may come in besides none: the sum of 1 << FlowEncoding. See FlowResult.encoding */
 } FlowRequest;
 
 /* How a job ended. */
@@ -63,6 +64,8 @@ typedef struct FlowResult {
         uint64_t run_usec;      /* run time of the last attempt */
         uint64_t wait_usec;     /* from acceptance to the last attempt's dispatch */
         uint64_t size_all;      /* bytes of the whole result: more than `size` where a part was asked for */
+        FlowCache cache;        /* how it was answered without being run */
+        FlowEncoding encoding;  /* what `data` is in; none but where the request accepts it, and only for results from the cache */
         void *memory;           /* what the pointers above point into; for flow_result_clear() */
 } FlowResult;
 
