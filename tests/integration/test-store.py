@@ -331,7 +331,7 @@ def statistics():
         contains(text(f.flowctl('store', 'stats', check_status=OK)), 'Health: ok', '10 completed', 'to 1)', 'Commits')
         equal(text(f.flowctl('store', check_status=OK)).split('\n')[0], text(f.flowctl('store', 'stats', check_status=OK)).split('\n')[0])
         equal(json.loads(text(f.flowctl('store', 'stats', '--json', check_status=OK)))['health'], 'ok')
-        equal(f.call('CacheStats'), {'entries': 0, 'bytes': 0, 'raw_bytes': 0})
+        equal(set(f.call('CacheStats').values()), {0})
         contains(text(f.flowctl('cache', check_status=OK)), 'Results: 0')
         contains(words(f.flowctl('cache', 'purge', check_status=USAGE)), '--all')
 

@@ -94,6 +94,11 @@ test_cache_SOURCES = %D%/test-cache.c
 test_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_cache_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-store-cache
+test_store_cache_SOURCES = %D%/test-store-cache.c %D%/store-kit.h
+test_store_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_cache_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
 unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
 test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
