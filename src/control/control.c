@@ -190,12 +190,13 @@ static void on_job_refused(JobWatch *w, Job *j, const JobRefusal *r) {
         ControlClient *c = CONTAINER_OF(w, ControlClient, watch);
         bool submit = c->pending == PENDING_SUBMIT;
 
-        (void) j;
         if (r->duplicate_of == 0) {
                 json_object *o = json_object_new_object();
 
                 if (streq(r->code, "StoreUnavailable"))
                         json_object_object_add(o, "health", json_object_new_string(store_health_to_string(store_health(c->server->jobs->store))));
+                else if (streq(r->code, "QueueFull") || streq(r->code, "PoolUnavailable"))
+                        object_add_text(o, "pool", strempty(j->pool_name));
                 control_fail(c, streq(r->code, "Stopping") ? "PoolUnavailable" : r->code, o, "%s", r->text);
         } else if (submit)
                 control_submitted(c, r->duplicate_of, true);

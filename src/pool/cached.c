@@ -15,6 +15,9 @@
  * A stale result is given at once, and the flight goes on with a job of flowd's own, which nobody waits for. Jobs that come meanwhile search for
  * themselves, in a flight that is not in the map, and find what is stale; where that has come to its end they join the renewal.
  *
+ * A job that its pool has no room for is searched, too (it *probes*), where that does not mean to wait for another job. It is accepted, or refused,
+ * when the store has answered.
+ *
  * A cancellation, a deadline or the end of flowd takes a job out by pool_unqueue(), and so out of its flight.
  */
 
@@ -124,9 +127,15 @@ static void finish_later(Flight *f) {
         hot_defer(&f->table->host->hot, &c->finish);
 }
 
-static void lead(Flight *f, Job *j) {
-        list_remove(&j->flight_link);
+static void enter(Flight *f, Job *j) {
         j->flight = f;
+        f->table->cached.n_probes += j->probing;
+}
+
+static void lead(Flight *f, Job *j) {
+        if (!j->flight)
+                enter(f, j);
+        list_remove(&j->flight_link);
         j->leading = true;
         j->cache = 0;
         f->leader = j;
@@ -138,7 +147,8 @@ static void leave(Job *j) {
         list_remove(&j->flight_link);
         if (j->leading)
                 f->leader = NULL;
-        j->leading = false;
+        f->table->cached.n_probes -= j->probing;
+        j->leading = j->probing = false;
         j->flight = NULL;
 }
 
@@ -172,7 +182,7 @@ static void raise_leader(Flight *f, int32_t priority) {
 }
 
 static void follow(Flight *f, Job *j) {
-        j->flight = f;
+        enter(f, j);
         j->leading = false;
         j->cache = f->state == FLIGHT_DONE ? FRAME_CACHE_HIT : FRAME_CACHE_COALESCED;
         list_append(&f->followers, &j->flight_link);
@@ -183,10 +193,12 @@ static void follow(Flight *f, Job *j) {
 
 /* Queues the leader, which stands among the waiting jobs of its pool. */
 static void queue_leader(Flight *f) {
-        Job *j = f->leader;
+        Job *j = f->leader, *next = first_follower(f);
         Pool *p = j->pool;
 
         f->state = FLIGHT_RUNNING;
+        if (next)
+                j->priority = MAX(j->priority, next->priority);
         pool_unqueue(p, j);
         pool_requeue_restored(p, j);
 }
@@ -242,8 +254,11 @@ static void give(Job *j, const JobResult *from, FrameCache how, uint64_t raw_siz
         r.data = blob_ref(from->data);
         r.error = from->error ? strdup(from->error) : NULL;
         r.cache = how;
+        bool probing = j->probing;
         leave(j);
         pool_unqueue(p, j);
+        if (probing)
+                job_accept(j);
         pool_finish(p, j, &r);
         pool_dispatch_later(p); /* one that closes may be empty now */
 }
@@ -525,11 +540,55 @@ static void found(Flight *f, const CacheItem *item) {
                 finish_later(f);
 }
 
+/* There is nothing for it: it is refused, or queued where there is room by now. */
+static void probe_failed(Job *j) {
+        _cleanup_free_ char *why = NULL;
+        Pool *p = j->pool;
+        int r;
+
+        leave(j);
+        pool_unqueue(p, j);
+        r = pool_admit(p, j, &why);
+        if (r < 0) {
+                p->stats.refused++;
+                p->jobs->refused++;
+                j->pool = NULL;
+                job_ref(j);
+                job_table_forget(p->jobs, j);
+                job_refuse(j, &(JobRefusal) { .code = pool_refusal_code(r), .text = strna(why) });
+                job_unref(j);
+                pool_dispatch_later(p);
+                return;
+        }
+        pool_requeue_restored(p, j);
+        job_accept(j);
+}
+
+static void end_probes(Flight *f) {
+        LIST_FOREACH_SAFE(l, n, &f->followers) {
+                Job *j = list_entry(l, Job, flight_link);
+
+                if (j->probing)
+                        probe_failed(j);
+        }
+        if (!f->leader->probing)
+                return;
+        probe_failed(f->leader);
+        Job *next = first_follower(f);
+        if (next)
+                lead(f, next);
+}
+
 static void missed(Flight *f) {
         Flight *other = f->in_map ? NULL : map_get(&f->table->cached.by_key, (uint64_t) cache_id(&f->key), Flight, by_key);
         Job *j;
 
         f->table->cached.stats.misses++;
+        end_probes(f);
+        if (!f->leader) {
+                flight_free(f);
+                return;
+        }
         if (!f->in_map && !other)
                 (void) enter_map(f);
         if (!other || memcmp(&other->key, &f->key, sizeof(CacheKey)) != 0) {
@@ -606,6 +665,24 @@ bool cached_begin(Pool *p, Job *j) {
                 return true;
         f->state = FLIGHT_RUNNING;
         return false;
+}
+
+bool cached_may_probe(Pool *p, Job *j, int error) {
+        const WorkerType *t = p->config->type;
+        Flight *other;
+        CacheKey key;
+
+        if ((error != -EXFULL && error != -ENOTCONN) || p->state == POOL_CLOSING || p->stopping || j->durability != DURABLE_NO || j->not_before_usec > 0 ||
+            p->jobs->cached.n_probes >= CACHED_PROBES_MAX || !searchable(p->jobs) || !worker_type_cacheable(t, j->method) || key_of(t, j, &key) < 0)
+                return false;
+        other = map_get(&p->jobs->cached.by_key, (uint64_t) cache_id(&key), Flight, by_key);
+        return !other || (memcmp(&other->key, &key, sizeof(key)) == 0 && (other->state != FLIGHT_RUNNING || other->renewal));
+}
+
+bool cached_probes(Job *j) {
+        if (!j->flight) /* there was no memory to search it: the pool has one job too many */
+                j->probing = false;
+        return j->probing;
 }
 
 void cached_resume(Pool *p, Worker *w, Job *j) {

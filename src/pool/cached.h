@@ -12,6 +12,7 @@ struct JobTable;
 struct Pool;
 struct Worker;
 
+#define CACHED_PROBES_MAX 64U   /* jobs that are searched though their pool has no room for them */
 #define CACHED_TOUCHED_MAX 256U /* results that were used, until the store is told */
 
 typedef struct CachedStats { /* since the start */
@@ -30,6 +31,7 @@ typedef struct Cached {
         Timer touch;
         uint64_t touched[CACHED_TOUCHED_MAX];
         unsigned n_touched;
+        unsigned n_probes;
         CachedStats stats;
 } Cached;
 
@@ -39,6 +41,11 @@ void cached_done(struct JobTable *t);
 /* Called for a job that is about to be queued. True: it is to stand among its pool's waiting jobs until its result is there, or it comes back to be
  * queued after all. Never ends the job at once. */
 bool cached_begin(struct Pool *p, Job *j);
+/* A job that its pool refuses with `error`: whether it is searched all the same. Then Job.probing is to be set before cached_begin(), and it is accepted
+ * where the search finds something; else it is refused, unless there is room by then. */
+bool cached_may_probe(struct Pool *p, Job *j, int error);
+/* Whether it still is neither accepted nor refused; else, and also where it could not be searched, it is an accepted job like any other. */
+bool cached_probes(Job *j);
 /* Whether it waits for that: it has a place in its pool, also in one that closes. */
 bool cached_waits(const Job *j);
 /* It was taken out of its pool's queue, or out of those that wait, for whatever reason. */

@@ -279,8 +279,7 @@ static int refuse(Pool *p, int error, char **reterr_text, const char *format, ..
         va_list ap;
         char *text;
 
-        p->stats.refused++;
-        p->jobs->refused++;
+        (void) p;
         va_start(ap, format);
         int r = vasprintf(&text, format, ap);
         va_end(ap);
@@ -299,9 +298,8 @@ static void tell_full(Pool *p) {
                    p->config->queue_max, p->n_workers, p->config->max);
 }
 
-int pool_submit(Pool *p, Job *j, char **reterr_text) {
+int pool_admit(Pool *p, const Job *j, char **reterr_text) {
         char a[16], b[16];
-        int r;
 
         if (j->payload_size > p->config->type->payload_max)
                 return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s",
@@ -321,6 +319,20 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
                 return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
                               size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
         }
+        return 0;
+}
+
+static int submit(Pool *p, Job *j, char **reterr_text) {
+        int r;
+
+        r = pool_admit(p, j, reterr_text);
+        j->probing = r < 0 && cached_may_probe(p, j, r); /* what is in the cache needs no room here */
+        if (r < 0 && !j->probing)
+                return r;
+        if (j->probing) {
+                free(*reterr_text);
+                *reterr_text = NULL;
+        }
         r = job_table_add(p->jobs, j);
         if (r < 0)
                 return refuse(p, r, reterr_text, "out of memory");
@@ -330,18 +342,26 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
         j->accepted_real_usec = realtime_usec();
         if (j->durability == DURABLE_NO) {
                 place(p, j);
-                return 0;
+                return cached_probes(j);
         }
         r = durable_add(p->jobs, j, reterr_text);
         if (r < 0) {
                 j->pool = NULL;
                 job_table_forget(p->jobs, j);
-                p->stats.refused++;
-                p->jobs->refused++;
                 return r;
         }
         wait_in(p, j);
         return 1;
+}
+
+int pool_submit(Pool *p, Job *j, char **reterr_text) {
+        int r = submit(p, j, reterr_text);
+
+        if (r < 0) {
+                p->stats.refused++;
+                p->jobs->refused++;
+        }
+        return r;
 }
 
 const char *pool_refusal_code(int error) {

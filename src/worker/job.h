@@ -81,6 +81,7 @@ struct Job {
         List flight_link;
         bool leading;
         bool searched;           /* the cache was asked, or need not be */
+        bool probing;            /* there was no room for it, but its result may be in the cache: it is not accepted yet */
         bool renewal;            /* flowd's own, in place of a stale result */
         uint8_t accept;          /* encodings that its submitter takes the result in, 1 << Encoding */
         Durability durability;

@@ -461,4 +461,122 @@ def a_pool_that_is_paused_gives_what_is_there():
         ended(j.result(other), b'y', None)
 
 
+@test
+def a_full_or_broken_pool_gives_what_is_there():
+    with Counted(pool_keys={'QueueMax': 1}) as f, f.jobs() as j:
+        run(j, b'x', None)
+        f.kept()
+        gates = f.gate(), f.gate()
+        held = [j.submit('p', g.payload, 'gate', kind=TEXT) for g in gates]
+        wait_until(lambda: f.runs('gate') == 1 and f.pool('p')['queued'] == 1)
+        run(j, b'x', 'hit')
+        before = f.pool('p')['refused']
+        r = j.run('p', b'y', 'echo', kind=TEXT)
+        equal((r.outcome, r.code), ('refused', 'QueueFull'))
+        contains(r.error, 'QueueMax=1')
+        # what could only wait for another is refused at once
+        r = j.run('p', gates[0].payload, 'gate', kind=TEXT)
+        equal((r.outcome, r.code), ('refused', 'QueueFull'))
+        equal(f.pool('p')['refused'] - before, 2)
+        equal(f.call('Run', pool='p', method='echo', payload='x')['cache'], 'hit')
+        equal(refused('QueueFull', f.call, 'Run', pool='p', method='echo', payload='y').parameters['pool'], 'p')
+        id = j.job_id(j.submit('p', b'x', 'echo', kind=TEXT, detached=1))
+        ended(j.result(j.wait(id)), b'x', 'hit')
+        check(refused('QueueFull', f.call, 'Submit', pool='p', method='echo', payload='y', durable='no'))
+        equal(f.pool('p')['queued'], 1)
+        for g, i in zip(gates, held):
+            g.open()
+            ended(j.result(i), g.payload, None)
+    with Counted(pool_keys={'BreakerCrashes': 1, 'BreakerCooldown': '1h'}, MaxCrashes=1) as f, f.jobs() as j:
+        run(j, b'x', None)
+        f.kept()
+        equal(j.run('p', b'x', 'crash', kind=TEXT).code, 'Crashed')
+        wait_until(lambda: f.pool('p')['state'] == 'degraded')
+        run(j, b'x', 'hit')
+        r = j.run('p', b'y', 'echo', kind=TEXT)
+        equal((r.outcome, r.code), ('refused', 'PoolUnavailable'))
+
+
+@test
+def a_pool_that_is_removed_finishes_its_followers():
+    with Counted() as f, f.jobs() as j:
+        f.write_worker('z', worker(zoo()))
+        f.write_pool('z', pool('z'))
+        f.flowctl('reload', check_status=OK)
+        gate = f.gate()
+        ids = [j.submit('p', gate.payload, 'gate', kind=TEXT) for _ in range(3)]
+        wait_until(lambda: f.runs() == 1 and f.pool('p')['queued'] == 2)
+        f.remove('pools/p.pool')
+        f.flowctl('reload', check_status=OK)
+        j.cancel(ids[0])
+        equal(j.result(ids[0]).outcome, 'cancelled')
+        wait_until(lambda: f.runs() == 2)
+        gate.open()
+        ended(j.result(ids[1]), gate.payload, None)
+        ended(j.result(ids[2]), gate.payload, 'coalesced')
+        wait_until(lambda: [p['name'] for p in f.call('ListPools')['pools']] == ['z'])
+
+
+@test
+def durable_followers_survive_SIGKILL():
+    with Counted() as f:
+        gate = f.gate()
+        with f.jobs() as j:
+            ids = [j.job_id(j.submit('p', gate.payload, 'gate', kind=TEXT, durable=2, detached=1)) for _ in range(4)]
+        wait_until(lambda: f.runs() == 1)
+        os.kill(f.pid, signal.SIGKILL)
+        f.process.wait(20 * SLOW)
+        f.start()
+        wait_until(lambda: f.runs() == 2)
+        gate.open()
+        with f.jobs() as j:
+            equal(sorted(CACHE[j.result(j.wait(id)).cache or 0] or '' for id in ids), [''] + ['coalesced'] * 3)
+        equal(f.runs(), 2)
+
+
+@test
+def the_most_important_follower_says_when():
+    with Counted() as f, f.jobs() as j:
+        gate = f.gate()
+        first = j.submit('p', gate.payload, 'gate', kind=TEXT)
+        wait_until(lambda: f.runs() == 1)
+        low, other, high = (j.submit('p', b, 'echo', kind=TEXT, priority=n) for b, n in ((b'x', -5), (b'y', 0), (b'x', 5)))
+        wait_until(lambda: f.pool('p')['queued'] == 3)
+        gate.open()
+        ended(j.result(first), gate.payload, None)
+        ended(j.result(low), b'x', None)
+        ended(j.result(high), b'x', 'coalesced')
+        ended(j.result(other), b'y', None)
+        equal([i for i in j.order if i in (low, other)], [low, other])
+
+
+@test
+def a_store_that_is_full_stops_nothing():
+    with Counted(conf={'StoreMaxBytes': '1M'}) as f, f.jobs() as j:
+        run(j, b'x', None)
+        f.kept()
+        f.write_worker('z', worker(zoo()))
+        f.write_pool('z', pool('z', QueueMax=1000))
+        f.flowctl('reload', check_status=OK)
+        f.flowctl('pool', 'drain', 'z', check_status=OK)
+        held = []
+        while f.call('StoreStats')['health'] == 'ok' and len(held) < 200:
+            held.append(j.submit('z', os.urandom(30000), 'echo', durable=1, detached=1))
+            j.until(lambda: held[-1] in j.accepted or held[-1] in j.results)
+        equal(f.call('StoreStats')['health'], 'full')
+        before = f.stats()['puts']
+        for n in range(3):
+            completed(j.run('p', b'y', 'echo', kind=TEXT), b'y')
+        completed(j.run('p', b'x', 'echo', kind=TEXT), b'x')
+        gate = f.gate()
+        ids = [j.submit('p', gate.payload, 'gate', kind=TEXT) for _ in range(3)]
+        wait_until(lambda: f.runs('gate') == 1 and f.pool('p')['queued'] == 2)
+        gate.open()
+        equal([CACHE[j.result(i).cache or 0] for i in ids], [None, 'coalesced', 'coalesced'])
+        equal(f.stats()['puts'], before)
+        for i in held:
+            if i in j.accepted:
+                f.call('CancelJob', id=j.accepted[i])
+
+
 main()
