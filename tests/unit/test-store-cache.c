@@ -181,6 +181,13 @@ START_TEST(test_gives_way_to_jobs) {
         for (unsigned n = 1; n <= 40; n++)
                 (void) kit_result(k, put(n, kit_noise(n, 40000)));
         before = stats(k).cache_bytes;
+        k->config.max_bytes = 1 << 20; /* it would be full with that */
+        kit_close(k);
+        kit_open_well(k);
+        ck_assert_int_eq(kit_result(k, kit_add(200, kit_blob(200, 10))), 0);
+        kit_until(k, stats(k).cache_bytes < before);
+        k->config.max_bytes = 4 << 20;
+        kit_reopen(k);
         ck_assert_uint_gt(before, 900 << 10);
         ck_assert_uint_le(before, 1 << 20); /* a quarter */
         for (unsigned n = 1; n <= 92; n++)
@@ -264,7 +271,7 @@ START_TEST(test_salvage_of_version_1) {
         kit_open_well(k);
         kit_add_job(k, 1);
         kit_close(k);
-        kit_sql(k->path, "DROP TABLE cache; DROP TABLE cache_bodies; ALTER TABLE jobs DROP COLUMN cache; DROP TABLE keys; PRAGMA user_version = 1");
+        kit_sql(k->path, "DROP TABLE cache; DROP TABLE cache_bodies; ALTER TABLE jobs DROP COLUMN cache; PRAGMA user_version = -1");
         kit_open(k);
         ck_assert_int_eq(store_health(k->store), STORE_DAMAGED);
         ck_assert_uint_eq(k->n_jobs, 1);
