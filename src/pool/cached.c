@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "basic/state.h"
 #include "pool/cached.h"
 #include "pool/pool-internal.h"
 #include "store/cache.h"
@@ -703,6 +704,28 @@ void cached_resume(Pool *p, Worker *w, Job *j) {
         f->state = FLIGHT_RUNNING;
         f->renewal = j->renewal;
         lead(f, j);
+}
+
+void cached_serialize(const JobTable *t, StateWriter *sw, json_object *o) {
+        const CachedStats *s = &t->cached.stats;
+
+        state_put_int(sw, o, "cache_hits", (int64_t) s->hits);
+        state_put_int(sw, o, "cache_stale", (int64_t) s->stale);
+        state_put_int(sw, o, "cache_misses", (int64_t) s->misses);
+        state_put_int(sw, o, "cache_coalesced", (int64_t) s->coalesced);
+        state_put_int(sw, o, "cache_saved_bytes", (int64_t) s->saved_bytes);
+        state_put_int(sw, o, "cache_renewals", (int64_t) s->renewals);
+}
+
+void cached_deserialize(JobTable *t, const json_object *o) {
+        t->cached.stats = (CachedStats) {
+                .hits = (uint64_t) state_get_int(o, "cache_hits"),
+                .stale = (uint64_t) state_get_int(o, "cache_stale"),
+                .misses = (uint64_t) state_get_int(o, "cache_misses"),
+                .coalesced = (uint64_t) state_get_int(o, "cache_coalesced"),
+                .saved_bytes = (uint64_t) state_get_int(o, "cache_saved_bytes"),
+                .renewals = (uint64_t) state_get_int(o, "cache_renewals"),
+        };
 }
 
 void cached_done(JobTable *t) {

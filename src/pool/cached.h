@@ -57,5 +57,11 @@ void cached_abandon(Job *j);
 /* It is with a worker, and others waited for it in the image before. */
 void cached_resume(struct Pool *p, struct Worker *w, Job *j);
 
+/* What was counted, across execve(). */
+struct StateWriter;
+struct StateReader;
+void cached_serialize(const struct JobTable *t, struct StateWriter *sw, struct json_object *o);
+void cached_deserialize(struct JobTable *t, const struct json_object *o);
+
 /* "hit", "stale", "coalesced"; "renewal" for a job of flowd's own; else NULL. */
 const char *cached_word(FrameCache how, bool renewal);

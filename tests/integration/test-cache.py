@@ -375,6 +375,8 @@ def followers_survive_a_reexec():
         run(j, gate.payload, 'hit', method='gate')
         f.flowctl('reexec', check_status=OK)
         run(j, gate.payload, 'hit', method='gate')
+        s = f.stats()
+        equal((s['hits'], s['coalesced'], s['misses']), (2, 5, 1))
 
 
 @test
