@@ -29,6 +29,7 @@
 /* What a WAIT wants of the result. */
 typedef struct Part {
         bool wanted; /* else all of it */
+        uint8_t accept; /* encodings of the whole, 1 << Encoding */
         uint64_t offset, length;
 } Part;
 
@@ -523,7 +524,7 @@ static int start_fetch(JobClient *c, uint64_t id, uint64_t job, const Part *part
         list_append(&c->fetches, &f->link);
         c->n_jobs++;
         r->id = job;
-        r->want = STORE_WANT_RESULT;
+        r->want = STORE_WANT_RESULT | (part->wanted ? 0U : (unsigned) part->accept << STORE_WANT_ACCEPT_SHIFT);
         store_submit(c->server->jobs->store, r);
         return 0;
 }
@@ -570,6 +571,7 @@ static void on_wait(JobClient *c, Frame *f) {
                 send_refusal(c, f->header.job, "NoSuchJob", "that is no job id; 'flowctl submit' prints them");
                 return;
         }
+        (void) frame_meta_u8(&f->meta, FRAME_META_ACCEPT, &part.accept);
         part.wanted = frame_meta_u64(&f->meta, FRAME_META_OFFSET, &part.offset);
         part.wanted |= frame_meta_u64(&f->meta, FRAME_META_LENGTH, &part.length);
         start_wait(c, f->header.job, id, &part);

@@ -21,7 +21,7 @@
 #include "libflow/client-internal.h"
 
 #define READ_CHUNK (256U * 1024U)
-#define WAIT_META_ROOM 32U /* of WAIT's items besides the id's bytes */
+#define WAIT_META_ROOM 40U /* of WAIT's items besides the id's bytes */
 
 /* --- a payload from a descriptor --- */
 
@@ -208,6 +208,10 @@ int flow_client_wait_job(FlowClient *c, const char *job_id, void *userdata, uint
         return flow_client_wait_part(c, job_id, 0, 0, userdata, ret_id);
 }
 
+void flow_client_accept(FlowClient *c, unsigned encodings) {
+        c->accept = (uint8_t) encodings;
+}
+
 int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, void *userdata, uint64_t *ret_id) {
         uint8_t buf[FRAME_HEADER_SIZE + FLOW_JOB_ID_SIZE + WAIT_META_ROOM];
         FrameHeader h = { .type = FRAME_WAIT };
@@ -232,6 +236,8 @@ int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, ui
                 frame_put_u64(&w, FRAME_META_OFFSET, offset);
         if (length > 0)
                 frame_put_u64(&w, FRAME_META_LENGTH, length);
+        if (c->accept != 0)
+                frame_put_u8(&w, FRAME_META_ACCEPT, c->accept);
         r = libflow_stream_put(&c->stream, &w, &h, NULL, 0, NULL);
         if (r < 0) {
                 libflow_client_slot_free(c, slot);

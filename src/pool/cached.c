@@ -662,7 +662,8 @@ bool cached_begin(Pool *p, Job *j) {
                 return false;
         }
         lead(f, j);
-        if (searchable(table) && search(f, accepts(j)) >= 0)
+        f->renewal = j->renewal; /* from the image before */
+        if (searchable(table) && !j->renewal && search(f, accepts(j)) >= 0)
                 return true;
         f->state = FLIGHT_RUNNING;
         return false;

@@ -339,6 +339,7 @@ int durable_ended(JobRecord *r, Job **ret) {
         j->state = r->state;
         j->result = TAKE_PTR(r->result);
         j->result_kind = r->result_kind;
+        j->encoding = r->result_encoding;
         j->cache = r->cache;
         j->error = TAKE_PTR(r->error);
         j->code = job_known_code(r->code);

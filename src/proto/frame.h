@@ -92,7 +92,7 @@ typedef enum FrameTag {
         FRAME_META_OFFSET = 43,   /* u64: in WAIT, where the wanted part of the result begins ... */
         FRAME_META_LENGTH = 44,   /* u64: ... and how many bytes it has; 0, or absent: all that follow */
         FRAME_META_SIZE_ALL = 45, /* u64: in RESULT, bytes of the whole result, of which the payload is the part that was asked for */
-        FRAME_META_ACCEPT = 46,   /* u8: in JOB, encodings that the client takes a result in, a bit (1 << encoding) for each */
+        FRAME_META_ACCEPT = 46,   /* u8: in JOB and WAIT, encodings that the client takes a result in, a bit (1 << encoding) for each */
         FRAME_META_ENCODING = 47, /* u8: in RESULT, the one that the payload is in */
         FRAME_META_CACHE = 48,    /* u8: in RESULT, where it is from the cache: FrameCache */
         _FRAME_META_MAX = 64,

@@ -517,33 +517,14 @@ static int read_item(sqlite3_stmt *st, CacheItem *ret) {
         return 0;
 }
 
-/* Another encoding than the stored one, where that is accepted and makes less of it than there is. Returns 1, 0 where it is of no use, -EBADMSG, -ENOMEM. */
-static int read_transcoded(Codec *codec, const void *stored, size_t size, uint64_t dictionary, unsigned accept, CacheItem *item) {
-        for (Encoding e = ENCODING_ZSTD; e < _ENCODING_MAX && item->raw_size >= CACHE_TRANSCODE_MIN; e++) {
-                _cleanup_free_ void *data = NULL;
-                size_t n;
-                int r;
-
-                if (!(accept & 1U << e))
-                        continue;
-                r = codec_transcode(codec, item->encoding, dictionary, stored, size, item->raw_size, e, &data, &n);
-                if (r < 0)
-                        return r;
-                if (!data || n >= item->raw_size)
-                        return 0;
-                item->body = blob_new_copy(data, n);
-                item->encoding = e;
-                return item->body ? 1 : -ENOMEM;
-        }
-        return 0;
-}
-
 /* The body of a row that was read into `item`, in an encoding that is accepted. */
 static int read_body(Codec *codec, sqlite3_stmt *st, unsigned accept, CacheItem *item) {
         uint64_t dictionary = column_number(st, ITEM_DICTIONARY);
         const void *stored = sqlite3_column_blob(st, ITEM_BODY);
         size_t size = (size_t) sqlite3_column_bytes(st, ITEM_BODY);
-        bool as_it_is = item->encoding == ENCODING_IDENTITY || (dictionary == 0 && accept & 1U << item->encoding);
+        _cleanup_free_ void *other = NULL;
+        Encoding e = ENCODING_IDENTITY;
+        size_t n = size;
         Blob *b;
         int r;
 
@@ -556,22 +537,20 @@ static int read_body(Codec *codec, sqlite3_stmt *st, unsigned accept, CacheItem 
         r = codec_check(item->encoding, stored, size, item->raw_size);
         if (r < 0)
                 return r;
-        if (!as_it_is) {
-                r = read_transcoded(codec, stored, size, dictionary, accept, item);
-                if (r != 0)
-                        return MIN(r, 0);
-        }
-        b = as_it_is ? blob_new_copy(stored, size) : blob_new(item->raw_size);
+        r = codec_transcode_accepted(codec, accept, item->encoding, dictionary, stored, size, item->raw_size, &e, &other, &n);
+        if (r < 0)
+                return r;
+        b = r > 0 || item->encoding == ENCODING_IDENTITY ? blob_new_copy(other ? other : stored, n) : blob_new(item->raw_size);
         if (!b)
                 return -ENOMEM;
-        if (!as_it_is) {
+        if (r == 0 && item->encoding != ENCODING_IDENTITY) {
                 r = codec_decompress_into(codec, item->encoding, dictionary, stored, size, b->data, item->raw_size);
                 if (r < 0) {
                         blob_unref(b);
                         return r;
                 }
-                item->encoding = ENCODING_IDENTITY;
         }
+        item->encoding = e;
         item->body = b;
         return 0;
 }

@@ -14,7 +14,6 @@
 #define CACHE_ITEM_SHARE 16U             /* one result takes at most one part in so many of the cache */
 #define CACHE_EVICT_MAX 256U             /* results that give way to one */
 #define CACHE_LIST_MAX 10000U
-#define CACHE_TRANSCODE_MIN 4096U        /* bytes of a result that is worth another encoding than it is stored in */
 
 /* Two tables, so that what changes at each access is apart from the bodies, which would be read and partly rewritten with it: at 64 KiB a touch takes
  * 4 µs instead of 250, at 4 KiB 15 instead of 36, and putting takes a third less; a search takes a microsecond more. The id is 63 bits of the key: no

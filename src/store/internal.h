@@ -188,6 +188,8 @@ int body_delete(Db *db, uint64_t id, BodyPart part);
 /* Reads a body from the columns of a row, and from `bodies`. *ret is NULL where there is none. Returns 0, -ENOMEM, -EBADMSG where it is not
  * what was stored (and db->trouble is STORE_DAMAGED), or another -errno with db->trouble set. */
 int body_read(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, Blob **ret);
+/* The same, in one of the encodings `accept` where that is of use. */
+int body_read_accepted(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, unsigned accept, Encoding *ret_encoding, Blob **ret);
 /* Whether the columns and the body belong together, without decoding: for the salvage. `data` NULL: it is in none. */
 bool body_valid(sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, const void *data, size_t size);
 static inline int64_t body_id(uint64_t id, BodyPart part) {

@@ -127,7 +127,7 @@ int row_read_whole(Db *db, sqlite3_stmt *st, unsigned want, JobRecord *ret) {
         if (r >= 0 && want & STORE_WANT_PAYLOAD)
                 r = body_read(db, st, ROW_PAYLOAD, &j, BODY_PAYLOAD, &j.payload);
         if (r >= 0 && want & STORE_WANT_RESULT)
-                r = body_read(db, st, ROW_RESULT, &j, BODY_RESULT, &j.result);
+                r = body_read_accepted(db, st, ROW_RESULT, &j, BODY_RESULT, want >> STORE_WANT_ACCEPT_SHIFT, &j.result_encoding, &j.result);
         if (r < 0)
                 return r;
         *ret = j;

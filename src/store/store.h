@@ -78,6 +78,7 @@ typedef enum StoreOp {
 enum { /* StoreRequest.want */
         STORE_WANT_PAYLOAD = 1 << 0,
         STORE_WANT_RESULT = 1 << 1,
+        STORE_WANT_ACCEPT_SHIFT = 8, /* above it: encodings that the result may come in, 1 << Encoding each */
 };
 
 /* Zeroed members match everything, but state, which is -1 in a new request. Strings are owned by the request. */

@@ -441,8 +441,20 @@ def in_an_encoding_that_the_client_takes():
         equal([(r.outcome, r.cache, r.encoding) for r in got], [('completed', 1, e) for e in (1, None, None, 1, 1)])
         equal((got[1].payload, got[2].payload), (whole, whole))
         run(j, b'5000', 'hit', method='big', result=whole, accept=2, durable=2)
+        stored = j.job_id(j.submit('p', b'5000', 'big', kind=TEXT, accept=2, durable=1, detached=1))
+        ended(j.result(j.wait(stored)), whole, 'hit')
         id = j.job_id(j.submit('p', b'5000', 'big', kind=TEXT, accept=2, detached=1))
         ended(j.result(j.wait(id)), whole, 'hit')
+        for accept, encoding in ((1 << 1, 1), (1 << 2, 2), (0, None)):
+            j.send(frame(WAIT, job=2000 + accept, job_id=stored, accept=accept))
+            r = j.result(2000 + accept)
+            equal((r.outcome, r.encoding), ('completed', encoding))
+            check(r.payload == whole or (encoding and len(r.payload) < 1000), r)
+            if encoding == 2:
+                equal(gzip.decompress(r.payload), whole)
+        j.send(frame(WAIT, job=3000, job_id=stored, accept=6, offset=39992))
+        equal((j.result(3000).encoding, j.result(3000).payload), (None, b'abcdefgh'))
+        equal(f.call('Wait', job=stored)['result'].encode(), whole)
         equal(f.call('Run', pool='p', method='big', payload='5000')['result'].encode(), whole)
 
 

@@ -194,6 +194,7 @@ START_TEST(client_durable_jobs) {
         ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .durable = 4 }, NULL), -EINVAL);
         ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .accept = 256 }, NULL), -EINVAL);
         ck_assert_int_eq(flow_client_wait_job(c, "thefirst", NULL, &whole), 0);
+        flow_client_accept(c, 1 << FLOW_ENCODING_ZSTD | 1 << FLOW_ENCODING_GZIP);
         ck_assert_int_eq(flow_client_wait_part(c, "thefirst", 100, 20, NULL, &part), 0);
         ck_assert_int_eq(flow_client_process(c), 0);
 
@@ -202,7 +203,7 @@ START_TEST(client_durable_jobs) {
         assert_wire(&p, FRAME_JOB, (Wire) { 3, 0, -1, -1, -1, -1, 2 });
         assert_wire(&p, FRAME_JOB, (Wire) { -1, -1, -1, -1, -1, -1, 0 });
         assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, -1, -1, 0 });
-        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, 100, 20, 0 });
+        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, 100, 20, 6 });
 
         h.job = a;
         frame_writer_begin(&w, buf, sizeof(buf));
