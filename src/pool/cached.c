@@ -183,6 +183,10 @@ static void raise_leader(Flight *f, int32_t priority) {
 }
 
 static void follow(Flight *f, Job *j) {
+        if (f->state == FLIGHT_SEARCHING && !f->leader) { /* all that the store was asked for have left */
+                lead(f, j);
+                return;
+        }
         enter(f, j);
         j->leading = false;
         j->cache = f->state == FLIGHT_DONE ? FRAME_CACHE_HIT : FRAME_CACHE_COALESCED;
