@@ -593,4 +593,44 @@ def a_store_that_is_full_stops_nothing():
                 f.call('CancelJob', id=j.accepted[i])
 
 
+@test
+def all_at_once():
+    """Equal jobs of many clients, stale results, cancellations, deadlines, crashes, purges and re-execs: each job has one end, and the right one."""
+    import random
+    rnd = random.Random(7)
+    with Counted(CacheTTL='30ms', CacheStale='60ms', CacheNegativeTTL='20ms', MaxCrashes=1, pool_keys={'Max': 2, 'BreakerCrashes': 0, 'RestartDelayMax': '5ms'}) as f:
+        clients = [f.jobs() for _ in range(4)]
+        ends = collections.Counter()
+        for n in range(12):
+            pending = []
+            for _ in range(60):
+                j = rnd.choice(clients)
+                method = rnd.choice(['echo'] * 8 + ['fail', 'crash'])
+                keys = {'durable': rnd.choice([0, 0, 1]), 'priority': rnd.randrange(-2, 3), 'accept': rnd.choice([0, 2, 6])}
+                if rnd.random() < 0.1:
+                    keys['deadline'] = int((time.time() + rnd.random() * 0.05) * 1e6)
+                payload = b'%d' % rnd.randrange(6)
+                pending.append((j, j.submit('p', payload, method, kind=TEXT, **keys), method, payload))
+                if rnd.random() < 0.1:
+                    j.cancel(pending[-1][1])
+            if n % 3 == 0:
+                f.call('PurgeCache')
+            if n % 4 == 3:
+                f.flowctl('reexec', check_status=OK)
+            for j, id, method, payload in pending:
+                r = j.result(id, 60)
+                ends[(r.outcome, CACHE[r.cache or 0])] += 1
+                if r.outcome == 'completed':
+                    equal((method, r.payload), ('echo', payload))
+                elif r.outcome == 'failed':
+                    check((method, r.code) in (('fail', 'Failed'), ('crash', 'Crashed')), method, r)
+                else:
+                    check(r.outcome in ('cancelled', 'timeout'), r)
+        note(', '.join('%s %s: %d' % (*k, n) for k, n in sorted(ends.items(), key=str)))
+        check(ends[('completed', 'hit')] > 0 and ends[('completed', 'coalesced')] > 0, ends)
+        wait_until(lambda: f.pool('p')['queued'] + f.pool('p')['running'] == 0, 20)
+        for j in clients:
+            j.close()
+
+
 main()
