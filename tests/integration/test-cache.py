@@ -598,7 +598,8 @@ def all_at_once():
     """Equal jobs of many clients, stale results, cancellations, deadlines, crashes, purges and re-execs: each job has one end, and the right one."""
     import random
     rnd = random.Random(7)
-    with Counted(CacheTTL='30ms', CacheStale='60ms', CacheNegativeTTL='20ms', MaxCrashes=1, pool_keys={'Max': 2, 'BreakerCrashes': 0, 'RestartDelayMax': '5ms'}) as f:
+    with Counted(CacheTTL='30ms', CacheStale='60ms', CacheNegativeTTL='20ms', MaxCrashes=1,
+                 pool_keys={'Max': 2, 'BreakerCrashes': 0, 'RestartDelayMax': '5ms'}) as f:
         clients = [f.jobs() for _ in range(4)]
         ends = collections.Counter()
         for n in range(12):
