@@ -8,6 +8,7 @@ libbench_a_SOURCES = %D%/bench.c %D%/bench.h
 
 bench_programs = \
 	%D%/bench-broker \
+	%D%/bench-cache \
 	%D%/bench-codec \
 	%D%/bench-durable \
 	%D%/bench-flow \
@@ -21,6 +22,10 @@ bench_ldadd = libbench.a libbasic.la
 %C%_bench_broker_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_broker_SOURCES = %D%/broker.c
 %C%_bench_broker_LDADD = libbench.a libproto.la libbasic.la -lm
+
+%C%_bench_cache_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_cache_SOURCES = %D%/cache-bench.c
+%C%_bench_cache_LDADD = libbench.a $(STORE_LIBS)
 
 %C%_bench_codec_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_codec_SOURCES = %D%/codec-bench.c
@@ -67,6 +72,7 @@ endif
 
 EXTRA_PROGRAMS += \
 	%D%/bench-broker \
+	%D%/bench-cache \
 	%D%/bench-codec \
 	%D%/bench-durable \
 	%D%/bench-flow \

@@ -67,6 +67,7 @@ typedef enum OptionId {
         OPTION_OFFSET,
         OPTION_LENGTH,
         OPTION_ALL,
+        OPTION_WORKER_TYPE,
         _OPTION_MAX,
 } OptionId;
 
@@ -172,6 +173,9 @@ int verb_store_check(Flowctl *c, int argc, char **argv);
 int verb_store_backup(Flowctl *c, int argc, char **argv);
 int verb_store_vacuum(Flowctl *c, int argc, char **argv);
 int verb_store_accept_loss(Flowctl *c, int argc, char **argv);
+int verb_cache_stats(Flowctl *c, int argc, char **argv);
+int verb_cache_list(Flowctl *c, int argc, char **argv);
+int verb_cache_purge(Flowctl *c, int argc, char **argv);
 int verb_run(Flowctl *c, int argc, char **argv);
 int verb_submit(Flowctl *c, int argc, char **argv);
 int verb_wait(Flowctl *c, int argc, char **argv);

@@ -61,6 +61,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_OFFSET] = { "offset", 0, "N", "Only what follows the first N bytes" },
         [OPTION_LENGTH] = { "length", 0, "N", "At most N bytes" },
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
+        [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Only what workers of that type made" },
 };
 
 const Verb verbs[] = {
@@ -103,6 +104,9 @@ const Verb verbs[] = {
         { "store vacuum", "", 0, 0, 0, verb_store_vacuum, "Give what is free in the store back to the file system", NULL },
         { "store accept-loss", "", 0, 0, 0, verb_store_accept_loss, "Take durable jobs again after the store was damaged",
           "'flowctl store stats' says what was lost, as far as that is known." },
+        { "cache stats", "", 0, 0, 0, verb_cache_stats, "Show what results that are kept for equal jobs take", NULL },
+        { "cache list", "", 0, 0, B(METHOD) | B(LIMIT), verb_cache_list, "List them, those used last first", NULL },
+        { "cache purge", "", 0, 0, B(ALL) | B(METHOD) | B(WORKER_TYPE), verb_cache_purge, "Forget those of a method or worker type, or all", NULL },
         { "pool list", "[POOL...]", 0, -1, 0, verb_pool_list, "List pools", NULL },
         { "pool show", "POOL...", 1, -1, 0, verb_pool_show, "Show all about a pool", NULL },
         { "pool scale", "POOL N", 2, 2, 0, verb_pool_scale, "Set how many workers a pool keeps, from its Min= to its Max=", NULL },

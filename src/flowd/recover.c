@@ -28,6 +28,7 @@ static StoreConfig store_config(const Manager *m) {
                 .max_jobs = c->store_max_jobs,
                 .max_bytes = c->store_max_bytes,
                 .key_usec = c->key_usec,
+                .cache_bytes = c->cache_max_bytes,
         };
 }
 

@@ -3,6 +3,7 @@
 
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
+	%D%/cached.c %D%/cached.h \
 	%D%/durable.c %D%/durable.h \
 	%D%/job-table.c %D%/job-table.h \
 	%D%/pool-config.c %D%/pool-config.h \

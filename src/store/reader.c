@@ -36,6 +36,11 @@ static int read_stats(Store *s, Db *db, StoreStats *ret) {
         stats.groups = s->groups;
         stats.synced_groups = s->synced_groups;
         stats.requests = s->requests;
+        stats.cache_entries = s->shown_cache.entries;
+        stats.cache_bytes = s->shown_cache.stored_bytes;
+        stats.cache_raw_bytes = s->shown_cache.raw_bytes;
+        stats.cache_evicted = s->shown_cache.evicted;
+        stats.cache_puts = s->puts;
         (void) pthread_mutex_unlock(&s->lock);
         if (db->sql) {
                 int r = db_number(db, db_statement(db, STATEMENT_FREE_PAGES), &n);
@@ -70,6 +75,10 @@ static int read_once(Reader *reader, Request *q) {
                 return db_check(db, &r->text);
         case STORE_OP_BACKUP:
                 return db_backup(db, r->path, &r->n);
+        case STORE_OP_CACHE_GET:
+                return cache_op_get(db, q);
+        case STORE_OP_CACHE_LIST:
+                return cache_op_list(db, q);
         default:
                 return -EOPNOTSUPP;
         }

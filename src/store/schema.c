@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "basic/fd.h"
+#include "store/cache.h"
 #include "store/internal.h"
 
 #define HEADER_SIZE 100U
@@ -46,6 +47,9 @@ static const char *const versions[STORE_SCHEMA] = {
         "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;"
         "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
         "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;",
+
+        CACHE_SCHEMA
+        "ALTER TABLE jobs ADD COLUMN cache INTEGER NOT NULL DEFAULT 0;",
 };
 
 static const char *const statements[_STATEMENT_MAX] = {
@@ -58,7 +62,7 @@ static const char *const statements[_STATEMENT_MAX] = {
         [STATEMENT_META_GET] = "SELECT value FROM meta WHERE name = ?1",
         [STATEMENT_ADD] = "INSERT INTO jobs (" ROW_COLUMNS ", " PAYLOAD_COLUMNS ", " RESULT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                 " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34,"
-                " ?35, ?36, ?37, ?38, ?39)",
+                " ?35, ?36, ?37, ?38, ?39, ?40)",
         [STATEMENT_HEAD] = "SELECT state, uid, key, payload_encoding IS NOT NULL AND payload IS NULL, result_encoding IS NOT NULL AND result IS NULL"
                 ", method FROM jobs WHERE id = ?1",
         [STATEMENT_ATTEMPT] = "UPDATE jobs SET state = 1, attempts = ?2, crashes = ?3, failures = ?4, worker = ?5, dispatched = ?6 WHERE id = ?1",
@@ -66,13 +70,13 @@ static const char *const statements[_STATEMENT_MAX] = {
                 " WHERE id = ?1",
         [STATEMENT_END] = "UPDATE jobs SET state = ?2, attempts = ?3, crashes = ?4, failures = ?5, dispatched = ?6, finished = ?7, worker = ?8,"
                 " code = ?9, error = ?10, retry = ?11, result_kind = ?12, result_size = ?13,"
-                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18 WHERE id = ?1",
+                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18, cache = ?19 WHERE id = ?1",
         [STATEMENT_END_COMPLETED] = "UPDATE jobs SET state = ?2, attempts = ?3, crashes = ?4, failures = ?5, dispatched = ?6, finished = ?7,"
                 " worker = ?8, code = ?9, error = ?10, retry = ?11, result_kind = ?12, result_size = ?13,"
-                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18,"
+                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18, cache = ?19,"
                 " payload_encoding = NULL, payload_dictionary = NULL, payload_stored = NULL, payload_sum = NULL, payload = NULL WHERE id = ?1",
         [STATEMENT_RETRY] = "UPDATE jobs SET state = 0, attempts = ?2, crashes = 0, failures = 0, not_before = ?3, deadline = ?4, finished = 0,"
-                " code = NULL, error = NULL, retry = 0, result_kind = 0, result_size = 0,"
+                " code = NULL, error = NULL, retry = 0, result_kind = 0, result_size = 0, cache = 0,"
                 " result_encoding = NULL, result_dictionary = NULL, result_stored = NULL, result_sum = NULL, result = NULL WHERE id = ?1",
         [STATEMENT_DELETE] = "DELETE FROM jobs WHERE id = ?1",
         [STATEMENT_GET] = "SELECT " ROW_COLUMNS ", " PAYLOAD_COLUMNS ", " RESULT_COLUMNS " FROM jobs WHERE id = ?1",
@@ -111,7 +115,7 @@ static int prepare(Db *db, bool reader) {
                 if (code != SQLITE_OK)
                         return db_fail(db, code, "preparing");
         }
-        return 0;
+        return cache_open(db, !reader);
 }
 
 static int32_t header_number(const uint8_t *p) {
@@ -362,6 +366,7 @@ void db_close(Db *db, bool keep_wal) {
                 (void) sqlite3_finalize(db->statements[s]);
                 db->statements[s] = NULL;
         }
+        db->cache = cache_statements_free(db->cache);
         (void) sqlite3_wal_hook(db->sql, NULL, NULL);
         if (keep_wal)
                 (void) sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, &on);

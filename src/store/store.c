@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "basic/fd.h"
+#include "store/cache.h"
 #include "store/threads.h"
 
 StoreRequest *store_request_new(StoreOp op, StoreDone done, void *userdata) {
@@ -36,6 +37,14 @@ StoreRequest *store_request_new(StoreOp op, StoreDone done, void *userdata) {
         return &q->r;
 }
 
+int store_request_add_item(StoreRequest *r) {
+        r->cache = new0(CacheItem, 1);
+        if (!r->cache)
+                return -ENOMEM;
+        r->n_cache = 1;
+        return 0;
+}
+
 StoreRequest *store_request_free(StoreRequest *r) {
         if (!r)
                 return NULL;
@@ -47,6 +56,7 @@ StoreRequest *store_request_free(StoreRequest *r) {
         free(r->filter.method);
         free(r->filter.session);
         free(r->ids);
+        (void) cache_items_free(r->cache, r->n_cache);
         free(r->path);
         free(r->text);
         free(CONTAINER_OF(r, Request, r));
@@ -79,7 +89,7 @@ void store_post(Store *s, List *requests) {
 /* Notes where the body is while the blob cannot change under us. */
 static void capture(Request *q) {
         const JobRecord *j = &q->r.record;
-        Blob *b = q->r.op == STORE_OP_END ? j->result : j->payload;
+        Blob *b = q->r.op == STORE_OP_END ? j->result : q->r.op == STORE_OP_CACHE_PUT && q->r.cache ? q->r.cache->body : j->payload;
 
         q->body = b || (q->r.op == STORE_OP_ADD && j->payload_size == 0);
         if (!b || b->size == 0)
@@ -102,6 +112,10 @@ static void capture_sizes(Request *q) {
                 q->r.record.payload_size = q->size;
 }
 
+static bool is_cache_write(StoreOp op) {
+        return op == STORE_OP_CACHE_PUT || op == STORE_OP_CACHE_TOUCH || op == STORE_OP_CACHE_PURGE;
+}
+
 static void on_flush(Defer *d) {
         Store *s = CONTAINER_OF(d, Store, flush);
         bool writes = false, reads[_READER_MAX] = {};
@@ -112,12 +126,16 @@ static void on_flush(Defer *d) {
                 Request *q = request_of(n);
 
                 list_remove(n);
-                if (q->r.op < _STORE_OP_READ) {
+                if (is_cache_write(q->r.op)) {
+                        list_append(&s->cache_queue, n);
+                        writes = true;
+                } else if (q->r.op < _STORE_OP_READ) {
                         list_append(&s->queue, n);
                         s->eager += !q->r.lazy;
                         writes = true;
                 } else {
-                        int which = q->r.op == STORE_OP_CHECK || q->r.op == STORE_OP_BACKUP ? READER_SLOW : READER_QUICK;
+                        int which = q->r.op == STORE_OP_CHECK || q->r.op == STORE_OP_BACKUP ? READER_SLOW :
+                                    q->r.op == STORE_OP_CACHE_GET ? READER_CACHE : READER_QUICK;
 
                         list_append(&s->readers[which].queue, n);
                         reads[which] = true;
@@ -143,6 +161,17 @@ void store_submit(Store *s, StoreRequest *r) {
                 list_append(&s->ready, &r->link);
                 store_wake(s);
                 return;
+        }
+        if (r->op == STORE_OP_CACHE_PUT) {
+                if (s->cache_puts >= STORE_CACHE_PUTS_MAX || s->cache_put_bytes + q->size > STORE_CACHE_PUTS_BYTES) { /* the writer does not keep up */
+                        q->refused = true;
+                        request_fail(q, -EAGAIN, NULL);
+                        list_append(&s->ready, &r->link);
+                        store_wake(s);
+                        return;
+                }
+                s->cache_puts++;
+                s->cache_put_bytes += q->size;
         }
         if (r->op == STORE_OP_ADD)
                 s->highest = MAX(s->highest, r->record.id);
@@ -170,6 +199,10 @@ static void tell(Store *s, unsigned budget) {
 
                 list_remove(n);
                 s->pending--;
+                if (q->r.op == STORE_OP_CACHE_PUT && !q->refused) {
+                        s->cache_puts--;
+                        s->cache_put_bytes -= q->size;
+                }
                 q->r.done(&q->r);
         }
 }
@@ -377,6 +410,7 @@ int store_open(const StoreConfig *c, HotSet *hot, Log *log, void (*changed)(Stor
         list_init(&s->fresh);
         list_init(&s->ready);
         list_init(&s->queue);
+        list_init(&s->cache_queue);
         list_init(&s->done);
         list_init(&s->kept);
         list_init(&s->slow);
@@ -451,6 +485,7 @@ Store *store_close(Store *s) {
         db_close(&s->db, s->damaged);
         catch_up(s);
         cancel_all(s, &s->queue);
+        cancel_all(s, &s->cache_queue);
         cancel_all(s, &s->kept);
         cancel_all(s, &s->slow);
         do { /* whoever hears of an end may submit once more */

@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <fnmatch.h>
 
 #include "worker/worker-type.h"
 
@@ -36,6 +37,8 @@ WorkerType *worker_type_new(const char *name) {
                 .max_crashes = 3,
                 .retry_usec = 1 * USEC_PER_SEC,
                 .retry_max_usec = 600 * USEC_PER_SEC,
+                .cache_ttl_usec = 3600 * USEC_PER_SEC,
+                .cache_max = UINT64_MAX,
         };
         t->name = strdup(name);
         if (!t->name)
@@ -59,6 +62,8 @@ WorkerType *worker_type_unref(WorkerType *t) {
         free(t->user);
         free(t->groups);
         free(t->home);
+        strv_free(t->cacheable);
+        free(t->version);
         free(t);
         return NULL;
 }
@@ -91,7 +96,20 @@ bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
                a->payload_max == b->payload_max && a->result_max == b->result_max && a->memory_max == b->memory_max &&
                a->memory_swap_max == b->memory_swap_max && a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
                a->max_age_usec == b->max_age_usec && a->max_rss == b->max_rss && a->max_crashes == b->max_crashes &&
-               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec;
+               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec &&
+               streq_ptr(a->version, b->version);
+}
+
+bool worker_type_caches_equally(const WorkerType *a, const WorkerType *b) {
+        return strv_equal(a->cacheable, b->cacheable) && a->cache_ttl_usec == b->cache_ttl_usec && a->cache_stale_usec == b->cache_stale_usec &&
+               a->cache_negative_usec == b->cache_negative_usec && a->cache_max == b->cache_max && a->cache_session == b->cache_session;
+}
+
+bool worker_type_cacheable(const WorkerType *t, const char *method) {
+        for (char **c = t->cacheable; c && *c; c++)
+                if (streq(*c, "*") || (method && fnmatch(*c, method, 0) == 0))
+                        return true;
+        return false;
 }
 
 static const char *const protocol_names[_PROTOCOL_MAX] = {
