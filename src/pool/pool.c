@@ -145,14 +145,6 @@ uint64_t pool_room(const Pool *p) {
         return p->state == POOL_PAUSED ? 0 : room;
 }
 
-bool pool_usable(const Pool *p) {
-        if (p->state == POOL_CLOSING)
-                return false;
-        if ((p->state == POOL_DEGRADED || p->state == POOL_FAILED) && p->n_usable == 0)
-                return false;
-        return p->n_queued + p->n_waiting < p->config->queue_max + pool_room(p);
-}
-
 /* --- workers --- */
 
 static void pool_worker_gone(Pool *p, Worker *w) {

@@ -376,6 +376,12 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_text(sw, o, "session", j->session);
         state_put_text(sw, o, "key", j->key);
         state_put_text(sw, o, "trace", j->trace);
+        if (j->route.routed) {
+                const uint8_t numbers[] = { j->route.tier, j->route.chosen, j->route.why, j->route.strategy, j->route.affinity };
+
+                state_put_bytes(sw, o, "route", numbers, sizeof(numbers));
+                state_put_text(sw, o, "route_attempts", j->route.attempts);
+        }
         state_put_blob(sw, o, "payload", j->payload);
         state_put_int(sw, o, "payload_size", (int64_t) j->payload_size);
         state_put_int(sw, o, "kind", j->kind);
@@ -427,6 +433,20 @@ static int get_text(const json_object *o, const char *key, char **ret) {
         return 0;
 }
 
+static void route_restore(const StateReader *sr, const json_object *o, JobRoute *ret) {
+        const uint8_t *n;
+        size_t size;
+
+        if (!state_get_bytes(sr, o, "route", &n, &size) || size != 5)
+                return;
+        ret->routed = true;
+        ret->tier = n[0];
+        ret->chosen = n[1];
+        ret->why = n[2];
+        ret->strategy = n[3];
+        ret->affinity = n[4];
+}
+
 int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         _cleanup_(job_unrefp) Job *j = job_new();
 
@@ -437,7 +457,8 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         if (j->id == 0 || (unsigned) j->state >= _JOB_STATE_MAX)
                 return -EBADMSG;
         if (get_text(o, "method", &j->method) < 0 || get_text(o, "session", &j->session) < 0 || get_text(o, "key", &j->key) < 0 ||
-            get_text(o, "trace", &j->trace) < 0 || get_text(o, "progress_text", &j->progress_text) < 0 || get_text(o, "error", &j->error) < 0)
+            get_text(o, "trace", &j->trace) < 0 || get_text(o, "route_attempts", &j->route.attempts) < 0 ||
+            get_text(o, "progress_text", &j->progress_text) < 0 || get_text(o, "error", &j->error) < 0)
                 return -ENOMEM;
         j->payload = state_get_blob(sr, o, "payload");
         if (!j->payload && state_get_object(o, "payload"))
@@ -468,6 +489,7 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         j->not_before_usec = (uint64_t) state_get_int(o, "not_before");
         j->durability = (Durability) MIN((uint64_t) state_get_int(o, "durability"), (uint64_t) _DURABLE_MAX - 1);
         j->stored = state_get_int(o, "stored");
+        route_restore(sr, o, &j->route);
         j->cancel_wanted = state_get_int(o, "cancel_wanted");
         *ret = TAKE_PTR(j);
         return 0;
