@@ -153,7 +153,8 @@ def errors_are_as_described():
         c.call('Wait', job=done)
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
                           ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
-                          ('Run', {'tier': 'warm', 'fallback': 'none'}), ('BackupStore', {'path': '/no/such'}), ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
+                          ('Run', {'tier': 'warm', 'fallback': 'none'}), ('BackupStore', {'path': '/no/such'}),
+                          ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
             if method == 'Submit':
                 f.stop()
                 f.write_conf({'Store': 'no'})
