@@ -265,8 +265,7 @@ static int restore(Manager *m, const StateReader *sr) {
                 if (r < 0)
                         return r;
         }
-        if (state_get_object(sr->root, "route"))
-                r = route_state_deserialize(&m->router, state_get_object(sr->root, "route"));
+        r = route_state_deserialize(&m->router, state_get_object(sr->root, "route"));
         if (r >= 0)
                 r = restore_jobs(m, sr);
         if (r >= 0)

@@ -145,6 +145,10 @@ uint64_t pool_room(const Pool *p) {
         return p->state == POOL_PAUSED ? 0 : room;
 }
 
+bool pool_held(const Pool *p) {
+        return p->state == POOL_PAUSED;
+}
+
 /* --- workers --- */
 
 static void pool_worker_gone(Pool *p, Worker *w) {

@@ -78,6 +78,8 @@ int pool_submit(Pool *p, Job *j, char **reterr_text);
 const char *pool_refusal_code(int error);
 /* 0 where a new job with such a payload could be taken now, or what pool_submit() would refuse it with; the text is made unless it is NULL. */
 int pool_admits(const Pool *p, uint64_t payload_size, char **reterr_text);
+/* An operator holds it back: it would queue a job, and leave it there. */
+bool pool_held(const Pool *p);
 /* A job was not even submitted for that reason: counted, and told of, as a refusal. */
 void pool_refused(Pool *p, int error);
 

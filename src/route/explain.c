@@ -121,16 +121,12 @@ static json_object *explain_steps(const RouteAnswer *answers, size_t n, uint8_t 
         return a;
 }
 
-static json_object *explain_pool(const Pool *p, uint64_t payload_size, const Pool *chosen) {
+static json_object *explain_pool(const Pool *p, const RouteRequest *q, bool named, const Pool *chosen) {
         json_object *o = json_object_new_object();
         uint64_t work = (uint64_t) p->n_running + p->n_queued + p->n_waiting;
         _cleanup_free_ char *reason = NULL;
-        bool usable = pool_admits(p, payload_size, &reason) == 0;
+        bool usable = route_admits(p, q, named, &reason) == 0;
 
-        if (usable && p->state == POOL_PAUSED) {
-                usable = false;
-                reason = str_printf("pool %s is paused", p->name);
-        }
         add_text(o, "pool", p->name);
         add_text(o, "state", pool_state_to_string(p->state));
         add_int(o, "work", work);
@@ -149,11 +145,11 @@ static json_object *explain_tier(const RouteDecision *d, const RouteRequest *q, 
         bool hint_listed = false;
 
         for (unsigned i = 0; i < set->n[t] && i < EXPLAIN_POOLS_MAX; i++) {
-                json_object_array_add(pools, explain_pool(set->pools[t][i], q->payload_size, chosen));
+                json_object_array_add(pools, explain_pool(set->pools[t][i], q, false, chosen));
                 hint_listed |= set->pools[t][i] == d->hint;
         }
         if (d->hint && d->hint->config->tier == t && !hint_listed)
-                json_object_array_add(pools, explain_pool(d->hint, q->payload_size, chosen));
+                json_object_array_add(pools, explain_pool(d->hint, q, false, chosen));
         add_text(o, "tier", tier_to_string(t));
         json_object_object_add(o, "pools", pools);
         add_int(o, "not_listed", set->n[t] > EXPLAIN_POOLS_MAX ? set->n[t] - EXPLAIN_POOLS_MAX : 0);
@@ -163,9 +159,9 @@ static json_object *explain_tier(const RouteDecision *d, const RouteRequest *q, 
 static void explain_named(const RouteDecision *d, const RouteRequest *q, json_object *o) {
         json_object *tiers = json_object_new_array(), *tier = json_object_new_object(), *pools = json_object_new_array();
         _cleanup_free_ char *reason = NULL;
-        bool admits = pool_admits(d->named, q->payload_size, &reason) == 0;
+        bool admits = route_admits(d->named, q, true, &reason) == 0;
 
-        json_object_array_add(pools, explain_pool(d->named, q->payload_size, admits ? d->named : NULL));
+        json_object_array_add(pools, explain_pool(d->named, q, true, admits ? d->named : NULL));
         add_text(tier, "tier", tier_to_string(d->chosen));
         json_object_object_add(tier, "pools", pools);
         add_int(tier, "not_listed", 0);

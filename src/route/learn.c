@@ -234,6 +234,29 @@ struct json_object *learn_serialize(const Learn *l) {
         return a;
 }
 
+struct json_object *learn_save(const Learn *l, size_t max) {
+        json_object *a = json_object_new_array();
+        size_t size = 2; /* the brackets */
+
+        LIST_FOREACH(n, (List *) &l->known) {
+                json_object *o = a ? method_serialize(list_entry(n, LearntMethod, lru)) : NULL;
+                size_t length = 0;
+
+                if (o)
+                        (void) json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN, &length);
+                size += length + 1;
+                if (length == 0 || size > max) {
+                        json_object_put(o);
+                        break;
+                }
+                if (json_object_array_add(a, o) < 0) {
+                        json_object_put(o);
+                        break;
+                }
+        }
+        return a;
+}
+
 static int64_t get_int(const json_object *o, const char *key) {
         json_object *v;
 

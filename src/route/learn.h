@@ -69,5 +69,7 @@ int learn_tier(const LearnRules *rules, int from, uint64_t run_usec);
 
 /* An array, an element a method, the last used first. NULL when out of memory. */
 struct json_object *learn_serialize(const Learn *l);
+/* The same for another run, at most `max` bytes as text: what has run often enough, and of that what was used last. */
+struct json_object *learn_save(const Learn *l, size_t max);
 /* What does not fit is left out: it is only knowledge. Returns 0 or -ENOMEM. */
 int learn_deserialize(Learn *l, const struct json_object *array);

@@ -89,6 +89,10 @@ void route_pools_changed(Router *r) {
 
 /* --- the decision --- */
 
+static Pool *find_pool(Router *r, const char *name) {
+        return map_get_name(r->by_name, name, Pool, by_name);
+}
+
 static int no_pool(Router *r, const char *name, char **reterr_text) {
         _cleanup_free_ char *known = NULL;
 
@@ -169,7 +173,7 @@ int route_decide(Router *r, const RouteRequest *q, RouteDecision *ret, RouteAnsw
         k = read_words(r, q, &d, &order, &tier, reterr_text);
         if (k < 0)
                 return k;
-        Pool *p = q->pool ? map_get_name(r->by_name, q->pool, Pool, by_name) : NULL;
+        Pool *p = q->pool ? find_pool(r, q->pool) : NULL;
         d.hinted = q->pool && q->strategy && d.strategy == ROUTE_AFFINITY;
         if (q->pool && !d.hinted) {
                 k = p ? check_named(p, q, reterr_text) : no_pool(r, q->pool, reterr_text);
@@ -218,26 +222,32 @@ static Pool *preferred(Router *r, const RouteDecision *d, const RouteRequest *q,
         *ret_wanted = d->hinted || name;
         if (d->hinted)
                 return d->hint && d->hint->config->tier == t ? d->hint : NULL;
-        Pool *p = name ? map_get_name(r->by_name, name, Pool, by_name) : NULL;
+        Pool *p = name ? find_pool(r, name) : NULL;
         for (unsigned i = 0; p && p->config->tier == t && i < set->n[t]; i++)
                 if (set->pools[t][i] == p)
                         return p;
         return NULL;
 }
 
-static bool can_take(const Pool *p, uint64_t payload_size) {
-        return p->state != POOL_PAUSED && pool_admits(p, payload_size, NULL) == 0;
+int route_admits(const Pool *p, const RouteRequest *q, bool named, char **reterr_text) {
+        int k = pool_admits(p, q->payload_size, reterr_text);
+
+        if (k < 0 || named || !pool_held(p))
+                return k;
+        if (reterr_text)
+                *reterr_text = str_printf("pool %s is paused; 'flowctl pool resume %s' ends that", p->name, p->name);
+        return -ENOTCONN;
 }
 
 /* Fills in r->candidates. The room was made by route_ensure_room(). */
-static void gather(Router *r, const RouteSet *set, Tier t, uint64_t payload_size) {
+static void gather(Router *r, const RouteSet *set, Tier t, const RouteRequest *q) {
         for (unsigned i = 0; i < set->n[t]; i++) {
                 const Pool *p = set->pools[t][i];
 
                 r->candidates[i] = (RouteCandidate) {
                         .work = (uint64_t) p->n_running + p->n_queued + p->n_waiting,
                         .capacity = pool_capacity(p),
-                        .error = p->state == POOL_PAUSED ? -ENOTCONN : pool_admits(p, payload_size, NULL),
+                        .error = route_admits(p, q, false, NULL),
                 };
         }
 }
@@ -263,15 +273,14 @@ Pool *route_choose_pool(Router *r, const RouteDecision *d, const RouteRequest *q
         if (d->strategy == ROUTE_AFFINITY) {
                 Pool *p = preferred(r, d, q, t, &wanted);
 
-                if (p && can_take(p, q->payload_size)) {
+                if (p && route_admits(p, q, false, NULL) == 0) {
                         *affinity = ROUTE_AFFINITY_HIT;
-                        gather(r, set, t, q->payload_size);
                         return p;
                 }
                 if (*affinity != ROUTE_AFFINITY_FALLBACK)
                         *affinity = wanted ? ROUTE_AFFINITY_FALLBACK : q->session ? ROUTE_AFFINITY_MISS : ROUTE_AFFINITY_NONE;
         }
-        gather(r, set, t, q->payload_size);
+        gather(r, set, t, q);
         ssize_t i = route_choose(d->strategy, r->candidates, set->n[t], turns, seed);
         return i >= 0 ? set->pools[t][i] : NULL;
 }
@@ -294,29 +303,25 @@ static void attempt_add(Attempts *a, Tier t, const char *pool, int error, char *
         }
 }
 
-static void attempt_pool(Attempts *a, Pool *p, uint64_t payload_size) {
+static void attempt_pool(Attempts *a, Pool *p, const RouteRequest *q) {
         char *reason = NULL;
-        int error = pool_admits(p, payload_size, &reason);
+        int error = route_admits(p, q, false, &reason);
 
-        if (error == 0) { /* it would queue the job, and leave it there */
-                error = -ENOTCONN;
-                reason = str_printf("pool %s is paused; 'flowctl pool resume %s' ends that", p->name, p->name);
-        }
         pool_refused(p, error);
         attempt_add(a, p->config->tier, p->name, error, reason);
 }
 
 /* No pool of the tier could take the job. */
-static void attempt_tier(Attempts *a, const RouteDecision *d, Tier t, uint64_t payload_size) {
+static void attempt_tier(Attempts *a, const RouteDecision *d, Tier t, const RouteRequest *q) {
         const RouteSet *set = d->memo->set;
         bool hint_told = false;
 
         for (unsigned i = 0; i < set->n[t]; i++) {
-                attempt_pool(a, set->pools[t][i], payload_size);
+                attempt_pool(a, set->pools[t][i], q);
                 hint_told |= set->pools[t][i] == d->hint;
         }
         if (d->hint && d->hint->config->tier == t && !hint_told)
-                attempt_pool(a, d->hint, payload_size);
+                attempt_pool(a, d->hint, q);
         if (n_pools(d, t) == 0)
                 attempt_add(a, t, NULL, -ENOENT, str_printf("no pool of tier %s may take the job", tier_to_string(t)));
 }
@@ -413,7 +418,7 @@ static int submit_chain(Router *r, Job *j, const RouteDecision *d, const RouteRe
                 Pool *p = route_choose_pool(r, d, q, t, d->memo->set->turns + t, &r->seed, &affinity);
 
                 if (!p) {
-                        attempt_tier(a, d, t, q->payload_size);
+                        attempt_tier(a, d, t, q);
                         continue;
                 }
                 int k = pool_submit(p, j, reterr_text);

@@ -86,12 +86,12 @@ struct json_object *route_job_object(const Job *j);
 struct json_object *route_tiers_object(const Router *r);
 struct json_object *route_methods_object(const Router *r);
 
-/* What is worth keeping: counters across execve(), what was learnt beyond that. NULL when out of memory; -ENOMEM. */
+/* All that is counted and known, across execve(). NULL when out of memory; 0 or -ENOMEM, NULL being nothing. */
 struct json_object *route_state_serialize(const Router *r);
 int route_state_deserialize(Router *r, const struct json_object *o);
-/* The same as text, for the store; owned by the caller. Text that is no such state is ignored. */
-char *route_state_save(const Router *r);
-int route_state_load(Router *r, const char *text);
+/* What was learnt, for another run of flowd, at most `max` bytes as text: the methods that were used last. What makes no sense in it is ignored. */
+struct json_object *route_state_save(const Router *r, size_t max);
+int route_state_load(Router *r, const struct json_object *o);
 
 /* --- inside the room --- */
 
@@ -109,9 +109,11 @@ typedef struct RouteDecision {
 
 /* Everything but the choice among pools. `answers` (may be NULL) are the heuristic's. Returns 0, or what route_submit() returns. */
 int route_decide(Router *r, const RouteRequest *q, RouteDecision *ret, RouteAnswer *answers, size_t *ret_answers, char **reterr_text);
+/* 0 where the pool could take the job now and work at it, or why not; the text is made unless it is NULL. `named`: it may wait there, too. */
+int route_admits(const Pool *p, const RouteRequest *q, bool named, char **reterr_text);
 /* Room for all candidates, of which route_choose_pool() makes use. Returns 0 or -ENOMEM. */
 int route_ensure_room(Router *r);
-/* The pool for the job in one tier, or NULL; r->candidates are those of d->memo->set in that tier. Turns and seed are moved on. */
+/* The pool for the job in one tier, or NULL. Turns and seed are moved on. */
 Pool *route_choose_pool(Router *r, const RouteDecision *d, const RouteRequest *q, Tier t, RouteTurns *turns, uint64_t *seed, RouteAffinity *affinity);
 const char *route_why_to_string(uint8_t why);
 const char *route_affinity_to_string(RouteAffinity a);

@@ -7,6 +7,8 @@
 
 #include "route/route.h"
 
+#define STATE_ROOM 32U /* bytes of text around the methods */
+
 struct json_object *route_state_serialize(const Router *r) {
         json_object *o = json_object_new_object(), *methods = learn_serialize(&r->learn), *tiers = route_tiers_object(r);
 
@@ -50,26 +52,19 @@ int route_state_deserialize(Router *r, const struct json_object *o) {
 }
 
 /* Counters count since the start, as all of flowd's do: only what was learnt outlives it. */
-char *route_state_save(const Router *r) {
-        json_object *o = json_object_new_object(), *methods = learn_serialize(&r->learn);
-        char *text = NULL;
+struct json_object *route_state_save(const Router *r, size_t max) {
+        json_object *o = json_object_new_object(), *methods = o ? learn_save(&r->learn, max > STATE_ROOM ? max - STATE_ROOM : 0) : NULL;
 
-        if (o && methods) {
-                json_object_object_add(o, "methods", methods);
-                methods = NULL;
-                const char *s = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-                if (s)
-                        text = strdup(s);
+        if (!methods) {
+                json_object_put(o);
+                return NULL;
         }
-        json_object_put(methods);
-        json_object_put(o);
-        return text;
+        json_object_object_add(o, "methods", methods);
+        return o;
 }
 
-int route_state_load(Router *r, const char *text) {
-        json_object *o = json_tokener_parse(text);
-        int k = o ? route_state_deserialize(r, o) : 0;
+int route_state_load(Router *r, const struct json_object *o) {
+        json_object *methods;
 
-        json_object_put(o);
-        return k;
+        return json_object_object_get_ex(o, "methods", &methods) ? learn_deserialize(&r->learn, methods) : 0;
 }

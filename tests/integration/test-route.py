@@ -89,7 +89,7 @@ def strategies_per_job():
         equal(got[:3] * 3, got)
         equal(sorted(got[:3]), ['a', 'b', 'c'])
         gate = f.gate()
-        i = [j.submit('a', gate.payload, 'gate') for _ in range(3)] + [j.submit('b', gate.payload, 'gate')]
+        i = [j.submit('a', gate.payload, 'gate') for _ in range(20)] + [j.submit('b', gate.payload, 'gate')]
         [j.job_id(x) for x in i]
         equal({went(j.run(None, b'x', 'echo', strategy='least_loaded')) for _ in range(4)}, {'c'})
         # of two pools the one with less load: never the busiest. Jobs at b wait for the gate, so only where they went is asked
@@ -328,7 +328,7 @@ def what_is_explained_is_what_happens():
                 keys = {'strategy': s, **keys} if 'pool' not in keys else keys
                 for _ in range(3):
                     e = explain(f, payload_size=len(gate.payload), **keys)
-                    equal(explain(f, payload_size=len(gate.payload), **keys), e, 'asked again:')
+                    equal(explain(f, payload_size=len(gate.payload), **keys)['pool'], e['pool'], 'asked again:')
                     id = j.job_id(j.submit(keys.get('pool'), gate.payload, keys.get('method', 'gate'), detached=1,
                                            **{k: v for k, v in keys.items() if k not in ('pool', 'method')}))
                     job = f.call('ListJobs', limit=1)['jobs'][0]

@@ -98,6 +98,7 @@ unit_tests += test-route-index
 test_route_index_SOURCES = %D%/test-route-index.c
 test_route_index_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_route_index_LDADD = $(UNIT_LIBS)
+test_route_index_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 unit_tests += test-route-learn
 test_route_learn_SOURCES = %D%/test-route-learn.c

@@ -187,6 +187,63 @@ static const char *chosen(const RouteRequest *q) {
         return name;
 }
 
+/* Routing asks for no memory: neither for a pool that is named, nor for what was asked before. */
+static unsigned allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_malloc(size_t size) {
+        allocations++;
+        return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size) {
+        allocations++;
+        return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size) {
+        allocations++;
+        return __real_realloc(p, size);
+}
+
+START_TEST(no_memory_on_the_common_path) {
+        static const RouteRequest common[] = {
+                { .pool = "a" }, { .pool = "b", .session = "s" }, {}, { .tier = "warm" }, { .method = "m" }, { .method = "x1" }, { .worker_type = "t" },
+                { .session = "s" }, { .strategy = "random" }, { .weight = 9 },
+        };
+
+        begin();
+        add_pool("a", TIER_HOT, "t", NULL);
+        add_pool("b", TIER_WARM, "t", NULL);
+        add_pool("c", TIER_COLD, "t", "x* m");
+        for (size_t i = 0; i < ELEMENTSOF(common); i++)
+                for (unsigned round = 0; round < 2; round++) {
+                        RouteAffinity affinity = ROUTE_AFFINITY_NONE;
+                        RouteDecision d = {};
+                        bool ok = true;
+                        char *why;
+
+                        allocations = 0; /* check's own macros make some, too */
+                        int r = route_decide(&router, common + i, &d, NULL, NULL, &why);
+                        if (r >= 0)
+                                r = route_ensure_room(&router);
+                        for (size_t k = 0; r >= 0 && !d.named && k < d.n_chain; k++)
+                                ok = ok && route_choose_pool(&router, &d, common + i, d.chain[k], d.memo->set->turns + d.chain[k], &router.seed, &affinity);
+                        unsigned n = allocations;
+                        ck_assert_int_eq(r, 0);
+                        ck_assert(ok);
+                        ck_assert_msg(n == 0 || (round == 0 && !common[i].pool), "%zu: %u allocations", i, n);
+                }
+        end();
+}
+END_TEST
+
 static void down(Pool *p) {
         p->state = POOL_FAILED;
 }
@@ -293,5 +350,5 @@ START_TEST(refused_words) {
 }
 END_TEST
 
-UNIT_MAIN("route-index", globs, by_method_and_type, the_memo_is_bounded, table_of_methods, fallback, sessions_stay, explaining_changes_nothing,
+UNIT_MAIN("route-index", no_memory_on_the_common_path, globs, by_method_and_type, the_memo_is_bounded, table_of_methods, fallback, sessions_stay, explaining_changes_nothing,
           refused_words)

@@ -231,6 +231,34 @@ START_TEST(state_comes_back) {
 }
 END_TEST
 
+/* For the store, which takes texts of a limited length: the methods that were used last. */
+START_TEST(saved_within_bounds) {
+        char name[256];
+
+        begin();
+        for (unsigned n = 0; n < 300; n++) {
+                memset(name, 'x', sizeof(name) - 1);
+                snprintf(name + 200, sizeof(name) - 200, "%u", n);
+                for (unsigned k = 0; k < config.learn.after; k++)
+                        add(name, 1000 << (k % 20));
+        }
+        add("fresh", 1);
+        json_object *all = learn_save(&learn, SIZE_MAX), *some = learn_save(&learn, 20000);
+        ck_assert_uint_eq(json_object_array_length(all), 300);
+        ck_assert_uint_lt(json_object_array_length(some), 60);
+        ck_assert_uint_gt(json_object_array_length(some), 20);
+        ck_assert_uint_le(strlen(json_object_to_json_string_ext(some, JSON_C_TO_STRING_PLAIN)), 20000);
+        learn_done(&learn);
+        begin();
+        ck_assert_int_eq(learn_deserialize(&learn, some), 0);
+        ck_assert_uint_eq(learn.n_known, json_object_array_length(some));
+        ck_assert_ptr_nonnull(learn_find(&learn, name));
+        learn_done(&learn);
+        json_object_put(all);
+        json_object_put(some);
+}
+END_TEST
+
 START_TEST(state_that_is_none) {
         static const char *const texts[] = {
                 "{}", "[]", "[1,2]", "[{}]", "[{\"method\":1,\"counts\":[]}]", "[{\"method\":\"m\"}]", "[{\"method\":\"m\",\"counts\":[1]}]",
@@ -455,5 +483,5 @@ START_TEST(order_of_the_tiers) {
 END_TEST
 
 UNIT_MAIN("route-learn", quantiles, extremes, thresholds_and_hysteresis, on_the_threshold, told_once, cut_off, names_that_are_invented_push_nothing_out,
-          state_comes_back, state_that_is_none, right_after_200_calls_and_again_100_after_a_change, the_first_step_that_says_something_decides, words,
+          state_comes_back, saved_within_bounds, state_that_is_none, right_after_200_calls_and_again_100_after_a_change, the_first_step_that_says_something_decides, words,
           order_of_the_tiers)
