@@ -154,14 +154,14 @@ static unsigned n_pools(const RouteDecision *d, Tier t) {
         return d->memo->set->n[t] + (d->hint && d->hint->config->tier == t);
 }
 
-/* Tiers without a pool are passed over, but not one that the job asks for. */
+/* Tiers without a pool are passed over, but not one that the job asks for, and not all of them: somebody has to say why. */
 static void trim_chain(RouteDecision *d) {
         size_t n = 0;
 
         for (size_t i = 0; i < d->n_chain; i++)
                 if (n_pools(d, d->chain[i]) > 0 || (i == 0 && d->why == ROUTE_WHY_TIER))
                         d->chain[n++] = d->chain[i];
-        d->n_chain = n;
+        d->n_chain = MAX(n, (size_t) 1); /* the first one is still the chosen one then */
 }
 
 int route_decide(Router *r, const RouteRequest *q, RouteDecision *ret, RouteAnswer *answers, size_t *ret_answers, char **reterr_text) {
@@ -433,7 +433,7 @@ static int submit_chain(Router *r, Job *j, const RouteDecision *d, const RouteRe
                         route_session_note(&r->sessions, j->session, t, p->name);
                 return k;
         }
-        r->tiers[d->n_chain > 0 ? d->chain[0] : d->chosen].refused++;
+        r->tiers[d->chain[0]].refused++;
         return all_failed(r, a, reterr_text);
 }
 
