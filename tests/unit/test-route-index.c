@@ -350,5 +350,5 @@ START_TEST(refused_words) {
 }
 END_TEST
 
-UNIT_MAIN("route-index", no_memory_on_the_common_path, globs, by_method_and_type, the_memo_is_bounded, table_of_methods, fallback, sessions_stay, explaining_changes_nothing,
-          refused_words)
+UNIT_MAIN("route-index", no_memory_on_the_common_path, globs, by_method_and_type, the_memo_is_bounded, table_of_methods, fallback, sessions_stay,
+          explaining_changes_nothing, refused_words)

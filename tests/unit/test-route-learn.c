@@ -482,6 +482,6 @@ START_TEST(order_of_the_tiers) {
 }
 END_TEST
 
-UNIT_MAIN("route-learn", quantiles, extremes, thresholds_and_hysteresis, on_the_threshold, told_once, cut_off, names_that_are_invented_push_nothing_out,
-          state_comes_back, saved_within_bounds, state_that_is_none, right_after_200_calls_and_again_100_after_a_change, the_first_step_that_says_something_decides, words,
-          order_of_the_tiers)
+UNIT_MAIN("route-learn", quantiles, extremes, thresholds_and_hysteresis, on_the_threshold, told_once, cut_off,
+          names_that_are_invented_push_nothing_out, state_comes_back, saved_within_bounds, state_that_is_none,
+          right_after_200_calls_and_again_100_after_a_change, the_first_step_that_says_something_decides, words, order_of_the_tiers)
