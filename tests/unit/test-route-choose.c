@@ -109,9 +109,9 @@ START_TEST(two_random_choices) {
         const unsigned rounds = 90000;
 
         for (size_t i = 0; i < ELEMENTSOF(c); i++)
-                c[i] = (RouteCandidate) { .work = i, .capacity = 1 };
+                c[i] = (RouteCandidate) { .work = 9 - i, .capacity = 1 };
         for (unsigned n = 0; n < rounds; n++)
-                got[route_choose(ROUTE_RANDOM, c, ELEMENTSOF(c), &turns, &seed)]++;
+                got[c[route_choose(ROUTE_RANDOM, c, ELEMENTSOF(c), &turns, &seed)].work]++;
         ck_assert_uint_eq(got[9], 0); /* the worst is never the better of two */
         for (unsigned k = 1; k < 10; k++) {
                 double want = 2.0 * (10 - k) / 90 * rounds;
