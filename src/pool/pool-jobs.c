@@ -234,6 +234,16 @@ void pool_adopt(Pool *p, Job *j) {
                 place(p, j);
 }
 
+void pool_move(Pool *to, Job *j) {
+        Pool *from = j->pool;
+
+        pool_unqueue(from, j);
+        pool_dispatch_later(from);
+        j->pool = to;
+        j->pool_name = to->name;
+        place(to, j); /* its attempt is recorded, and so is the pool that has accepted it, for good: the payload's sum covers that */
+}
+
 /* Its attempt is proven over, and is to be followed by another. */
 static void try_again(Pool *p, Job *j) {
         if (j->stored && durable_requeue(p, j, j->code, j->error) >= 0)

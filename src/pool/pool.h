@@ -83,6 +83,9 @@ bool pool_held(const Pool *p);
 /* A job was not even submitted for that reason: counted, and told of, as a refusal. */
 void pool_refused(Pool *p, int error);
 
+/* Takes a queued job over from its pool; whether it admits it was asked before. The store does not hear of it: should flowd die, its next run gives
+ * a recorded job to the pool that it was accepted in. */
+void pool_move(Pool *to, Job *j);
 /* Ends a queued or running job as cancelled. */
 void pool_cancel(Pool *p, Job *j);
 /* The same for any job, also one without a pool. Returns false for one that has ended, or whose end is being recorded. */

@@ -8,6 +8,7 @@ libroute_a_SOURCES = \
 	%D%/heuristic.c %D%/heuristic.h \
 	%D%/index.c %D%/index.h \
 	%D%/learn.c %D%/learn.h \
+	%D%/reroute.c \
 	%D%/route.c %D%/route.h \
 	%D%/session.c %D%/session.h \
 	%D%/state.c

@@ -53,6 +53,7 @@ void route_init(Router *r, Host *h, JobTable *t, List *pools, Map *by_name) {
         route_sessions_init(&r->sessions, random_u64());
         learn_init(&r->learn, &r->config.learn, random_u64());
         t->attempt_ended = on_attempt;
+        t->stranded = route_stranded;
         t->userdata = r;
 }
 
@@ -60,6 +61,7 @@ void route_done(Router *r) {
         if (!r->pools)
                 return;
         r->jobs->attempt_ended = NULL;
+        r->jobs->stranded = NULL;
         route_index_done(&r->index);
         route_sessions_done(&r->sessions);
         learn_done(&r->learn);
@@ -455,6 +457,10 @@ int route_submit(Router *r, Job *j, const RouteRequest *request, char **reterr_t
         j->route.why = d.why;
         j->route.strategy = (uint8_t) d.strategy;
         j->route.chosen = j->route.tier = (uint8_t) d.chosen;
+        j->route.typed = q.worker_type;
+        j->route.n_chain = (uint8_t) d.n_chain;
+        for (size_t i = 0; i < d.n_chain; i++)
+                j->route.chain[i] = (uint8_t) d.chain[i];
         if (d.named)
                 return submit_named(r, j, &d, reterr_text);
         a.n = a.more = 0;

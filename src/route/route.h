@@ -60,7 +60,7 @@ typedef struct Router {
         RouteTierStats tiers[_TIER_MAX];
 } Router;
 
-/* Learns from the attempts of the job table from then on. The configuration is the default until route_configure(). */
+/* Learns from the attempts of the job table from then on, and finds other pools for queued jobs whose pool has failed. The configuration is the default until route_configure(). */
 void route_init(Router *r, Host *h, JobTable *t, List *pools, Map *by_name);
 void route_done(Router *r);
 /* Returns 0 or -ENOMEM, with nothing changed. */
@@ -115,5 +115,7 @@ int route_admits(const Pool *p, const RouteRequest *q, bool named, char **reterr
 int route_ensure_room(Router *r);
 /* The pool for the job in one tier, or NULL. Turns and seed are moved on. */
 Pool *route_choose_pool(Router *r, const RouteDecision *d, const RouteRequest *q, Tier t, RouteTurns *turns, uint64_t *seed, RouteAffinity *affinity);
+/* JobTable.stranded */
+bool route_stranded(JobTable *t, Job *j);
 const char *route_why_to_string(uint8_t why);
 const char *route_affinity_to_string(RouteAffinity a);

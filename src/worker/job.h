@@ -51,6 +51,8 @@ typedef struct JobRoute {
         bool routed;
         uint8_t tier, chosen;    /* where it went, and what it was meant for */
         uint8_t why, strategy, affinity;
+        bool typed;              /* it wants workers of the type that it has */
+        uint8_t n_chain, chain[3]; /* the tiers that it may go to, in their order */
         char *attempts;          /* JSON: the pools that could not take it; NULL where the first could */
 } JobRoute;
 

@@ -11,6 +11,8 @@
 #include "basic/state.h"
 #include "worker/worker.h"
 
+#define ROUTE_NUMBERS 10U /* of a JobRoute, a byte each */
+
 /* What a worker was started from, in one number: a worker of another one is replaced. */
 static uint64_t type_fingerprint(const WorkerType *t) {
         uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32;
@@ -377,7 +379,10 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_text(sw, o, "key", j->key);
         state_put_text(sw, o, "trace", j->trace);
         if (j->route.routed) {
-                const uint8_t numbers[] = { j->route.tier, j->route.chosen, j->route.why, j->route.strategy, j->route.affinity };
+                const uint8_t numbers[ROUTE_NUMBERS] = {
+                        j->route.tier, j->route.chosen, j->route.why, j->route.strategy, j->route.affinity, j->route.typed, j->route.n_chain,
+                        j->route.chain[0], j->route.chain[1], j->route.chain[2],
+                };
 
                 state_put_bytes(sw, o, "route", numbers, sizeof(numbers));
                 state_put_text(sw, o, "route_attempts", j->route.attempts);
@@ -437,7 +442,7 @@ static void route_restore(const StateReader *sr, const json_object *o, JobRoute 
         const uint8_t *n;
         size_t size;
 
-        if (!state_get_bytes(sr, o, "route", &n, &size) || size != 5)
+        if (!state_get_bytes(sr, o, "route", &n, &size) || size != ROUTE_NUMBERS || n[6] > ELEMENTSOF(ret->chain))
                 return;
         ret->routed = true;
         ret->tier = n[0];
@@ -445,6 +450,9 @@ static void route_restore(const StateReader *sr, const json_object *o, JobRoute 
         ret->why = n[2];
         ret->strategy = n[3];
         ret->affinity = n[4];
+        ret->typed = n[5];
+        ret->n_chain = n[6];
+        memcpy(ret->chain, n + 7, sizeof(ret->chain));
 }
 
 int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {

@@ -318,6 +318,50 @@ def a_durable_job_is_submitted_once():
         equal(sum(p['completed'] for p in f.call('ListPools')['pools']), 10)
 
 
+@test
+def queued_jobs_of_a_pool_that_fails_go_on_elsewhere():
+    flag = tempfile.mktemp(prefix='ft-flag-')
+    sh = "/bin/sh -c 'if [ -e %s ]; then exit 3; else exec %s; fi'" % (flag, zoo())
+    try:
+        with tiers(types={'v': worker(sh)}, hot=pool('v', 'hot', Max=1, RestartDelay='1ms', BreakerCrashes=2, BreakerCooldown='10min'),
+                   warm=pool('w', 'warm', Max=1), cold=pool('w', 'cold', Max=1, Methods='none')) as f, f.jobs() as j:
+            f.events
+            gate = f.gate()
+            running = j.submit(None, gate.payload, 'gate', tier='hot')
+            wait_until(lambda: f.pool('hot')['running'] == 1)
+            queued = [j.submit(None, b'%d' % n, 'echo', tier='hot') for n in range(5)]
+            durable = [j.job_id(j.submit(None, gate.payload, 'gate', tier='hot', durable=2, detached=1)) for n in range(3)]
+            named = j.submit('hot', b'x', 'echo')
+            typed = j.submit(None, b'x', 'echo', tier='hot', worker_type='v')
+            alone = j.submit(None, b'x', 'echo', tier='hot', fallback='none')
+            wait_until(lambda: f.pool('hot')['queued'] == 11)
+            pathlib.Path(flag).touch()
+            os.kill(f.pids('hot')[0], signal.SIGKILL)
+            for i in (named, typed, alone):
+                ended(j.result(i), 'failed', code='PoolUnavailable')
+            f.events.wait('job-requeued', pool='hot')
+            f.logged('went to other pools')
+            wait_until(lambda: f.pool('warm')['running'] == 1 and f.pool('warm')['queued'] == 8)
+            job = f.job(durable[0])
+            equal((job['pool'], job['route']['tier'], job['route']['chosen']), ('warm', 'warm', 'hot'))
+            equal([(a['tier'], a['pool'], a['code']) for a in job['route']['attempts']], [('hot', 'hot', 'PoolUnavailable')])
+            equal(counters(f)['warm'], {'routed': 9, 'fallback_from': 0, 'fallback_to': 9, 'refused': 0})
+            # another image knows where they are
+            f.call('Reexec')
+            equal(f.job(durable[0])['pool'], 'warm')
+            j.cancel(running)
+            ended(j.result(running), 'cancelled')
+            for n, i in enumerate(queued):
+                equal(completed(j.result(i), b'%d' % n).worker, 'warm/0')
+            gate.open()
+            for id in durable:
+                equal(completed(j.result(j.wait(id))).worker, 'warm/0')
+            equal([(x['state'], x['attempts']) for x in f.call('ListJobs', method='gate', state='completed')['jobs']], [('completed', 1)] * 3)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(flag)
+
+
 # explaining
 
 @test
