@@ -6,6 +6,7 @@ libcontrol_a_SOURCES = \
 	%D%/auth.c %D%/auth.h \
 	%D%/control.c \
 	%D%/internal.h \
+	%D%/job-wishes.c %D%/job-wishes.h \
 	%D%/jobs.c \
 	%D%/methods-route.c \
 	%D%/methods-store.c \
