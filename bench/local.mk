@@ -14,6 +14,7 @@ bench_programs = \
 	%D%/bench-flow \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
+	%D%/bench-route \
 	%D%/bench-spawn \
 	%D%/bench-store
 
@@ -47,6 +48,10 @@ bench_ldadd = libbench.a libbasic.la
 %C%_bench_pingpong_SOURCES = %D%/pingpong.c
 %C%_bench_pingpong_LDADD = $(bench_ldadd)
 
+%C%_bench_route_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_route_SOURCES = %D%/route-bench.c
+%C%_bench_route_LDADD = libbench.a $(CORE_LIBS)
+
 %C%_bench_spawn_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_spawn_SOURCES = %D%/spawn.c
 %C%_bench_spawn_LDADD = $(bench_ldadd)
@@ -79,6 +84,7 @@ EXTRA_PROGRAMS += \
 	%D%/bench-gearman \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
+	%D%/bench-route \
 	%D%/bench-redis \
 	%D%/bench-spawn \
 	%D%/bench-store

@@ -6,7 +6,9 @@ libcontrol_a_SOURCES = \
 	%D%/auth.c %D%/auth.h \
 	%D%/control.c \
 	%D%/internal.h \
+	%D%/job-wishes.c %D%/job-wishes.h \
 	%D%/jobs.c \
+	%D%/methods-route.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/objects.c \

@@ -186,6 +186,8 @@ json_object *control_job_object(const Server *s, const Job *j) {
         object_add_int(o, "not_before_usec", j->not_before_usec);
         object_add_text(o, "cache", cached_word(job_ended(j) ? j->cache : 0, j->renewal));
         json_object_object_add(o, "stored", json_object_new_boolean(j->stored));
+        if (j->route.routed)
+                json_object_object_add(o, "route", route_job_object(j));
         return o;
 }
 

@@ -82,12 +82,14 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
                 return r;
         }
         list_append(&m->pools, &p->link);
+        route_pools_changed(&m->router);
         *ret = p;
         return 0;
 }
 
 static void remove_pool(Manager *m, Pool *p) {
         map_remove(&m->pools_by_name, &p->by_name);
+        route_pools_changed(&m->router);
         pool_free(p);
 }
 
@@ -483,8 +485,11 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
                 return r;
         print_messages(m, true);
         job_table_init(&m->jobs, &m->host);
-        m->router = (Router) { .pools = &m->pools, .by_name = &m->pools_by_name };
+        route_init(&m->router, &m->host, &m->jobs, &m->pools, &m->pools_by_name);
         r = server_init(&m->server, &m->host, &m->jobs, &m->router, &manager_server_ops, m);
+        if (r < 0)
+                return r;
+        r = route_configure(&m->router, &m->config->route);
         if (r < 0)
                 return r;
         manager_apply_limits(m);
@@ -525,6 +530,8 @@ void manager_done(Manager *m) {
                 server_done(&m->server);
         LIST_FOREACH_SAFE(l, next, &m->pools)
                 remove_pool(m, list_entry(l, Pool, link));
+        if (m->router.pools)
+                route_done(&m->router);
         if (m->jobs.host)
                 job_table_done(&m->jobs);
         map_done(&m->pools_by_name);

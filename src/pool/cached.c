@@ -553,9 +553,9 @@ static void probe_failed(Job *j) {
 
         leave(j);
         pool_unqueue(p, j);
-        r = pool_admit(p, j, &why);
+        r = pool_admits(p, j->payload_size, &why);
         if (r < 0) {
-                p->stats.refused++;
+                pool_refused(p, r);
                 p->jobs->refused++;
                 j->pool = NULL;
                 job_ref(j);

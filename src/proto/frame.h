@@ -95,6 +95,11 @@ typedef enum FrameTag {
         FRAME_META_ACCEPT = 46,   /* u8: in JOB and WAIT, encodings that the client takes a result in, a bit (1 << encoding) for each */
         FRAME_META_ENCODING = 47, /* u8: in RESULT, the one that the payload is in */
         FRAME_META_CACHE = 48,    /* u8: in RESULT, where it is from the cache: FrameCache */
+        FRAME_META_WORKER_TYPE = 52, /* text: in JOB, and so are the next four: only pools whose workers are of that type */
+        FRAME_META_STRATEGY = 53, /* text: "least_loaded", "round_robin", "random", "affinity" */
+        FRAME_META_WEIGHT = 54,   /* u32: 1 is light, 10 heavy */
+        FRAME_META_FALLBACK = 55, /* text: "auto", "none", or the tiers that follow the chosen one */
+        FRAME_META_RAN_TIER = 56, /* text: in RESULT, the tier that the job went to */
         _FRAME_META_MAX = 64,
 } FrameTag;
 
