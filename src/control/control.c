@@ -147,6 +147,8 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
                 json_object_object_add(o, "error", json_object_new_string(j->error));
         if (j->code)
                 json_object_object_add(o, "code", json_object_new_string(j->code));
+        if (frame_affinity_to_string(j->affinity))
+                json_object_object_add(o, "affinity", json_object_new_string(frame_affinity_to_string(j->affinity)));
         return o;
 }
 

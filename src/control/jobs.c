@@ -217,6 +217,8 @@ static void send_result(JobClient *c, uint64_t id, Job *j, const Part *part) {
         if (j->ran_on[0])
                 frame_put_text(&fw, FRAME_META_WORKER, j->ran_on);
         frame_put_u32(&fw, FRAME_META_ATTEMPTS, j->attempts);
+        if (j->affinity != FRAME_AFFINITY_NONE)
+                frame_put_u8(&fw, FRAME_META_AFFINITY, (uint8_t) j->affinity);
         if (part->wanted)
                 frame_put_u64(&fw, FRAME_META_SIZE_ALL, blob_size(j->result));
         frame_put_u64(&fw, FRAME_META_RUN_USEC, j->dispatched_usec ? j->finished_usec - j->dispatched_usec : 0);
@@ -357,6 +359,7 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         (void) frame_meta_u8(&f->meta, FRAME_META_DURABLE, &durable);
         (void) frame_meta_u64(&f->meta, FRAME_META_NOT_BEFORE, &j->not_before_usec);
         (void) frame_meta_u64(&f->meta, FRAME_META_RETRY_DELAY, &j->retry_usec);
+        (void) frame_meta_u64(&f->meta, FRAME_META_QUEUE_TIMEOUT, &j->queue_timeout_usec);
         j->own_retries = frame_meta_u32(&f->meta, FRAME_META_RETRIES, &j->retries);
         j->priority = (int32_t) priority;
         j->detached = detached;

@@ -133,7 +133,7 @@ static void method_show_worker(ControlClient *c, json_object *p) {
 static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, const char **ret_tier) {
         _cleanup_(job_unrefp) Job *j = job_new();
         const char *kind = NULL, *method = NULL, *session = NULL, *key = NULL;
-        int64_t timeout = 0, deadline = 0, priority = 0, retries = 0, retry_delay = 0, not_before = 0;
+        int64_t timeout = 0, deadline = 0, priority = 0, retries = 0, retry_delay = 0, not_before = 0, queue_timeout = 0;
         _cleanup_free_ void *bytes = NULL;
         json_object *v = NULL;
         size_t size = 0;
@@ -144,7 +144,8 @@ static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, co
             parameter_int(c, p, "timeout_usec", 1, INT64_MAX, &timeout) < 0 ||
             parameter_int(c, p, "deadline_usec", 1, INT64_MAX, &deadline) < 0 || parameter_int(c, p, "priority", INT32_MIN, INT32_MAX, &priority) < 0 ||
             parameter_text(c, p, "key", &key) < 0 || parameter_int(c, p, "retry_delay_usec", 1, INT64_MAX, &retry_delay) < 0 ||
-            parameter_int(c, p, "not_before_usec", 1, INT64_MAX, &not_before) < 0)
+            parameter_int(c, p, "not_before_usec", 1, INT64_MAX, &not_before) < 0 ||
+            parameter_int(c, p, "queue_timeout_usec", 1, INT64_MAX, &queue_timeout) < 0)
                 return NULL;
         int own_retries = parameter_int(c, p, "retries", 0, WORKER_RETRIES_MAX, &retries);
         if (own_retries < 0)
@@ -190,6 +191,7 @@ static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, co
                 j->retry_usec = (uint64_t) retry_delay;
                 j->not_before_usec = (uint64_t) not_before;
                 j->timeout_usec = (uint64_t) timeout;
+                j->queue_timeout_usec = (uint64_t) queue_timeout;
                 j->deadline_usec = (uint64_t) deadline;
                 j->priority = (int32_t) priority;
                 j->uid = c->peer.uid;

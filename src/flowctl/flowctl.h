@@ -47,6 +47,7 @@ typedef enum OptionId {
         OPTION_TIMEOUT,
         OPTION_DEADLINE,
         OPTION_PRIORITY,
+        OPTION_QUEUE_TIMEOUT,
         OPTION_PAYLOAD,
         OPTION_PROGRESS,
         OPTION_FILE,

@@ -11,7 +11,7 @@
 
 #define B(x) (1ULL << OPTION_##x)
 #define O_DURABLE (B(DURABLE) | B(KEY) | B(RETRIES) | B(RETRY_DELAY) | B(DELAY))
-#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
+#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(QUEUE_TIMEOUT) | B(PAYLOAD) | O_DURABLE)
 #define O_SOURCES (B(FILE) | B(LINES) | B(NULL) | B(EACH) | B(FILES) | B(FILES_FROM) | B(JOBS) | B(PROGRESS))
 
 const Option options[_OPTION_MAX] = {
@@ -39,6 +39,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Run time of one attempt, in place of the worker type's JobTimeout=" },
         [OPTION_DEADLINE] = { "deadline", 0, "SPAN", "End the job, run or not, so long from now" },
         [OPTION_PRIORITY] = { "priority", 0, "N", "Place in the queue: higher goes first, 0 by default" },
+        [OPTION_QUEUE_TIMEOUT] = { "queue-timeout", 0, "SPAN", "Time in the queue, in place of the pool's QueueTimeout=" },
         [OPTION_PAYLOAD] = { "payload", 0, "KIND", "What the payload is: text (default), json, bytes" },
         [OPTION_PROGRESS] = { "progress", 0, NULL, "Show the job's progress on standard error" },
         [OPTION_FILE] = { "file", 0, "PATH", "The payload is the content of that file" },

@@ -137,6 +137,13 @@ static void pool_print(json_object *p, bool colours) {
         field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots));
         field_print(colours, "Queued", "%" PRId64 " of at most %" PRId64 ", %s", json_int(p, "queued"),
                     json_int(p, "queue_max"), format_bytes(a, (uint64_t) json_int(p, "queued_bytes")));
+        uint64_t hits = (uint64_t) json_int(p, "affinity_hits"), misses = (uint64_t) json_int(p, "affinity_misses"),
+                 fallbacks = (uint64_t) json_int(p, "affinity_fallbacks");
+        if (hits + misses + fallbacks > 0)
+                field_print(colours, "Affinity", "%.1f%% hits; %" PRIu64 " hit%s, %" PRIu64 " miss%s, %" PRIu64 " fallback%s; %" PRId64
+                            " job%s for a busy worker", 100.0 * (double) hits / (double) (hits + misses + fallbacks), hits, plural(hits),
+                            misses, misses == 1 ? "" : "es", fallbacks, plural(fallbacks), json_int(p, "parked"),
+                            json_int(p, "parked") == 1 ? " waits" : "s wait");
         field_print(colours, "Ended",
                     "%" PRId64 " completed, %" PRId64 " failed, %" PRId64 " timeout, %" PRId64 " cancelled; %" PRId64 " refused",
                     json_int(p, "completed"), json_int(p, "failed"), json_int(p, "timeout"), json_int(p, "cancelled"),

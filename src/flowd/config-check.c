@@ -332,6 +332,11 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                 r = loader_warning(l, "Min", "Min=0: a hot pool without a resident worker is a warm one; Tier=warm would say so");
         if (r == 0 && p->min > p->max)
                 r = loader_error(l, min_set ? "Min" : "Max", "Min=%u: is above Max=%u", p->min, p->max);
+        if (r == 0 && p->session_exclusive && (p->tier == TIER_COLD || (p->type && p->type->protocol == PROTOCOL_EXEC))) {
+                r = loader_error(l, "SessionExclusive", "SessionExclusive=yes: a worker of this pool serves one job only; a hot or warm pool of "
+                                 "another protocol than exec is allowed");
+                p->session_exclusive = false;
+        }
         if (r == 0 && p->restart_usec > p->restart_max_usec)
                 r = delays_error(l, "RestartDelay", p->restart_usec, "RestartDelayMax", p->restart_max_usec);
         return r;

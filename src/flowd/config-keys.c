@@ -163,6 +163,15 @@ static int parse_tier(const ConfigParse *p, void *field, const char *value) {
         return 0;
 }
 
+static int parse_affinity(const ConfigParse *p, void *field, const char *value) {
+        int r = pool_affinity_from_string(value);
+
+        if (r < 0)
+                return refuse(p, "no such affinity", "none or soft is allowed; SessionExclusive=yes binds workers to sessions");
+        *(PoolAffinity *) field = (PoolAffinity) r;
+        return 0;
+}
+
 static int parse_ready(const ConfigParse *p, void *field, const char *value) {
         if (!streq(value, "explicit") && !streq(value, "auto"))
                 return refuse(p, "no such way to be ready", "auto or explicit is allowed");
@@ -457,6 +466,8 @@ static const ConfigKey flowd_keys[] = {
         F("StoreMaxJobs", KEY_PLAIN, parse_count, store_max_jobs, 0, 1000000000000ULL),
         F("StoreMaxBytes", KEY_PLAIN, parse_size, store_max_bytes, M, UINT64_MAX),
         F("KeyRetention", KEY_PLAIN, parse_span, key_usec, 0, USEC_INFINITY),
+        F("SessionsMax", KEY_PLAIN, parse_unsigned, sessions_max, 1, 10000000),
+        F("SessionTTL", KEY_PLAIN, parse_span, session_ttl_usec, SEC, USEC_INFINITY),
         F("ShutdownTimeout", KEY_PLAIN, parse_span, shutdown_timeout_usec, 0, DAY),
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
@@ -527,6 +538,11 @@ static const ConfigKey pool_keys[] = {
         P("BreakerCrashes", KEY_PLAIN, parse_unsigned, breaker_crashes, 0, BREAKER_CRASHES_MAX),
         P("BreakerWindow", KEY_PLAIN, parse_span, breaker_window_usec, MS, DAY),
         P("BreakerCooldown", KEY_PLAIN, parse_span, breaker_cooldown_usec, MS, DAY),
+        P("PriorityAging", KEY_PLAIN, parse_interval, priority_aging_usec, MS, POOL_AGING_MAX_USEC),
+        P("QueueTimeout", KEY_PLAIN, parse_span, queue_timeout_usec, MS, USEC_INFINITY),
+        P("Affinity", KEY_PLAIN, parse_affinity, affinity, 0, 0),
+        P("AffinityWait", KEY_PLAIN, parse_span, affinity_wait_usec, 0, HOUR),
+        P("SessionExclusive", KEY_PLAIN, parse_boolean, session_exclusive, 0, 0),
 };
 
 const ConfigTable config_table_flowd = { "Flowd", flowd_keys, ELEMENTSOF(flowd_keys) };

@@ -139,6 +139,8 @@ static void request_put(FrameWriter *w, const FlowRequest *q) {
                 frame_put_u64(w, FRAME_META_RETRY_DELAY, q->retry_delay_usec);
         if (q->not_before_usec > 0)
                 frame_put_u64(w, FRAME_META_NOT_BEFORE, q->not_before_usec);
+        if (q->queue_timeout_usec > 0)
+                frame_put_u64(w, FRAME_META_QUEUE_TIMEOUT, q->queue_timeout_usec);
 }
 
 static int client_may_queue(FlowClient *c) {

@@ -3,10 +3,13 @@
 
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
+	%D%/dispatch.c \
 	%D%/durable.c %D%/durable.h \
 	%D%/job-table.c %D%/job-table.h \
 	%D%/pool-config.c %D%/pool-config.h \
 	%D%/pool-internal.h \
 	%D%/pool-jobs.c \
 	%D%/pool-state.c \
-	%D%/pool.c %D%/pool.h
+	%D%/pool.c %D%/pool.h \
+	%D%/queue.c %D%/queue.h \
+	%D%/session.c %D%/session.h

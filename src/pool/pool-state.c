@@ -27,6 +27,78 @@ static void deserialize_histogram(const StateReader *sr, const json_object *o, H
         h->max = (uint64_t) state_get_int(o, "max");
 }
 
+static json_object *serialize_sessions(StateWriter *sw, const Pool *p) {
+        json_object *a = json_object_new_array();
+
+        LIST_FOREACH(l, (List *) &p->workers)
+                LIST_FOREACH(k, (List *) &list_entry(l, Worker, link)->sessions) {
+                        const Session *s = list_entry(k, Session, link);
+                        json_object *o = json_object_new_object();
+
+                        state_put_text(sw, o, "name", s->name);
+                        state_put_int(sw, o, "uid", s->uid);
+                        state_put_int(sw, o, "generation", (int64_t) s->worker->generation);
+                        state_put_int(sw, o, "created", (int64_t) s->created_usec);
+                        state_put_int(sw, o, "used", (int64_t) s->used_usec);
+                        state_put_int(sw, o, "hits", (int64_t) s->hits);
+                        state_put_int(sw, o, "misses", (int64_t) s->misses);
+                        state_put_int(sw, o, "fallbacks", (int64_t) s->fallbacks);
+                        (void) json_object_array_add(a, o);
+                }
+        return a;
+}
+
+static Worker *find_generation(const Pool *p, uint64_t generation) {
+        LIST_FOREACH(l, (List *) &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->generation == generation)
+                        return w;
+        }
+        return NULL;
+}
+
+/* One whose worker takes no jobs any more was forgotten before, and is not among them. */
+static int deserialize_sessions(Pool *p, const json_object *a) {
+        uint64_t now = now_usec();
+
+        for (size_t i = 0; p->sessions && a && i < json_object_array_length(a); i++) {
+                const json_object *o = json_object_array_get_idx(a, i);
+                Worker *w = find_generation(p, (uint64_t) state_get_int(o, "generation"));
+                const char *name = state_get_text(o, "name");
+                uid_t uid = (uid_t) state_get_int(o, "uid");
+                Session *s;
+
+                if (!w || !name || session_find(p->sessions, p->name, uid, name))
+                        continue;
+                int r = session_new(p->sessions, p->name, uid, name, now, &s);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        continue;
+                s->created_usec = (uint64_t) state_get_int(o, "created");
+                s->used_usec = (uint64_t) state_get_int(o, "used");
+                s->hits = (uint64_t) state_get_int(o, "hits");
+                s->misses = (uint64_t) state_get_int(o, "misses");
+                s->fallbacks = (uint64_t) state_get_int(o, "fallbacks");
+                session_bind(s, w);
+        }
+        return 0;
+}
+
+/* Running jobs are with their session again. */
+static void enter_sessions(Pool *p, Worker *w) {
+        for (unsigned i = 0; p->sessions && i < w->n_slots; i++) {
+                Job *j = w->slots[i].state == SLOT_RUNNING ? w->slots[i].job : NULL;
+                Session *s = j && j->session ? session_find(p->sessions, p->name, j->uid, j->session) : NULL;
+
+                if (!s || s->worker != w)
+                        continue;
+                session_enter(p->sessions, s, s->used_usec);
+                j->bound = s;
+        }
+}
+
 int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
         json_object *workers = json_object_new_array();
 
@@ -61,6 +133,10 @@ int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
                 }
         }
         state_put_object(sw, o, "workers", workers);
+        state_put_int(sw, o, "hits", (int64_t) p->stats.affinity_hits);
+        state_put_int(sw, o, "misses", (int64_t) p->stats.affinity_misses);
+        state_put_int(sw, o, "fallbacks", (int64_t) p->stats.affinity_fallbacks);
+        state_put_object(sw, o, "sessions", serialize_sessions(sw, p));
         return sw->error;
 }
 
@@ -110,5 +186,11 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
                         list_append(&p->free_workers, &w->free_link);
         }
         pool_recount(p);
-        return 0;
+        p->stats.affinity_hits = (uint64_t) state_get_int(o, "hits");
+        p->stats.affinity_misses = (uint64_t) state_get_int(o, "misses");
+        p->stats.affinity_fallbacks = (uint64_t) state_get_int(o, "fallbacks");
+        int r = deserialize_sessions(p, state_get_object(o, "sessions"));
+        LIST_FOREACH(l, &p->workers)
+                enter_sessions(p, list_entry(l, Worker, link));
+        return r;
 }

@@ -23,9 +23,7 @@
 #define SPAWN_ROUND_MAX 16U                   /* workers that are started in one round */
 #define EXIT_PERMANENT 125
 
-static void on_dispatch(Defer *d);
 static void on_timer(Timer *t);
-static void pool_check(Pool *p);
 
 static const char *const state_names[_POOL_STATE_MAX] = {
         [POOL_STARTING] = "starting",
@@ -59,9 +57,11 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
         list_init(&p->link);
         list_init(&p->workers);
         list_init(&p->free_workers);
-        list_init(&p->queue);
+        job_queue_init(&p->queue, config->priority_aging_usec, random_u64());
+        list_init(&p->resumed);
+        list_init(&p->session_wait);
         list_init(&p->waiting);
-        p->dispatch.run = on_dispatch;
+        p->dispatch.run = pool_on_dispatch;
         p->timer.fire = on_timer;
         *ret = p;
         return 0;
@@ -71,9 +71,11 @@ Pool *pool_free(Pool *p) {
         if (!p)
                 return NULL;
         assert(pool_empty(p));
+        pool_forget_sessions(p);
         timer_disarm(&p->host->timers, &p->timer);
         hot_undefer(&p->dispatch);
         list_remove(&p->link);
+        job_queue_done(&p->queue);
         pool_config_unref(p->config);
         free(p->crash_times);
         free(p->reason);
@@ -118,12 +120,8 @@ static unsigned pool_floor(const Pool *p) {
         return MAX(p->target, p->config->min);
 }
 
-static bool single_job(const Pool *p) {
-        return p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD;
-}
-
 unsigned pool_capacity(const Pool *p) {
-        unsigned slots = single_job(p) ? 1 : p->config->type->slots;
+        unsigned slots = pool_single_job(p) ? 1 : p->config->type->slots;
 
         return MAX(p->config->max, 1U) * slots;
 }
@@ -157,6 +155,7 @@ bool pool_usable(const Pool *p) {
 
 static void pool_worker_gone(Pool *p, Worker *w) {
         p->n_workers--;
+        pool_forget_parked(w);
         worker_free(w);
 }
 
@@ -181,6 +180,7 @@ static void on_worker_ready(Worker *w) {
                 list_remove(&w->free_link);
                 list_prepend(&p->free_workers, &w->free_link);
         }
+        pool_worker_resumed(p, w);
         if (w->jobs_done == 0 && w->state == WORKER_READY && w->n_running == 0) {
                 EventFields f = worker_fields(w);
 
@@ -190,11 +190,21 @@ static void on_worker_ready(Worker *w) {
         pool_dispatch_later(p);
 }
 
-static void fail_queue(Pool *p, const char *code, const char *why) {
-        Job *j;
+typedef struct QueuedEnd {
+        Pool *pool;
+        const char *code, *why;
+} QueuedEnd;
 
-        while ((j = list_first_entry(&p->queue, Job, queue_link)))
-                pool_end_queued(p, j, FRAME_FAILED, code, why);
+static void fail_one(Job *j, void *userdata) {
+        const QueuedEnd *e = userdata;
+
+        pool_end_queued(e->pool, j, FRAME_FAILED, e->code, e->why);
+}
+
+static void fail_queue(Pool *p, const char *code, const char *why) {
+        const QueuedEnd end = { p, code, why };
+
+        pool_foreach_queued(p, fail_one, (void *) &end);
 }
 
 /* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
@@ -280,6 +290,7 @@ static const WorkerOps worker_ops = {
         .job_end = pool_job_end,
         .job_lost = pool_job_lost,
         .job_released = pool_job_released,
+        .unusable = pool_worker_unusable,
         .dead = on_worker_dead,
 };
 
@@ -301,12 +312,12 @@ WorkerSpec pool_worker_spec(Pool *p, const Job *job) {
                 .ops = &worker_ops,
                 .pool = p,
                 .pool_name = p->name,
-                .single_job = single_job(p),
+                .single_job = pool_single_job(p),
                 .job = job,
         };
 }
 
-static Worker *spawn_one(Pool *p, const Job *job) {
+Worker *pool_spawn(Pool *p, const Job *job) {
         WorkerSpec spec = pool_worker_spec(p, job);
         _cleanup_free_ char *why = NULL;
         Worker *w;
@@ -343,76 +354,11 @@ Worker *pool_find_worker(Pool *p, unsigned slot) {
         return NULL;
 }
 
-/* --- dispatch --- */
-
-static bool give(Pool *p, Worker *w, Job *j) {
-        _cleanup_free_ char *why = NULL;
-        int r;
-
-        pool_unqueue(p, j);
-        (void) fault_point("dispatch");
-        r = worker_assign(w, j, &why);
-        if (r < 0) {
-                JobResult res = { .status = FRAME_FAILED, .code = r == -EMSGSIZE ? "PayloadTooLarge" : "NotCarried",
-                                  .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
-
-                pool_finish(p, j, &res);
-                return false;
-        }
-        p->n_running++;
-        (void) fault_point("dispatched");
-        return true;
-}
-
-static Worker *next_free(Pool *p) {
-        List *n;
-
-        while ((n = list_first(&p->free_workers))) {
-                Worker *w = list_entry(n, Worker, free_link);
-
-                if (worker_has_slot(w))
-                        return w;
-                list_remove(&w->free_link);
-        }
-        return NULL;
-}
-
-static bool may_spawn(const Pool *p, uint64_t now) {
+bool pool_may_spawn(const Pool *p, uint64_t now) {
         /* one process a job: those that are ending count. Others may be replaced while they finish what they have. */
-        unsigned bound = single_job(p) ? p->config->max : 2 * p->config->max;
+        unsigned bound = pool_single_job(p) ? p->config->max : 2 * p->config->max;
 
         return p->n_workers < bound && p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
-}
-
-/* exec and cold: a worker is started for the job, so that its environment can name it. */
-static bool spawn_for(Pool *p, Job *j) {
-        if (!may_spawn(p, now_usec()) || (p->state == POOL_DEGRADED && p->n_workers > 0))
-                return false;
-        Worker *w = spawn_one(p, j);
-        return w && w->state == WORKER_READY && give(p, w, j);
-}
-
-static void on_dispatch(Defer *d) {
-        Pool *p = CONTAINER_OF(d, Pool, dispatch);
-        Job *j;
-
-        while (p->state != POOL_PAUSED && !p->host->hold && (j = list_first_entry(&p->queue, Job, queue_link))) {
-                Worker *w = next_free(p);
-
-                if (!w) {
-                        if (p->config->tier == TIER_COLD && p->config->type->protocol == PROTOCOL_EXEC && spawn_for(p, j))
-                                continue;
-                        break;
-                }
-                (void) give(p, w, j);
-                if (!worker_has_slot(w))
-                        list_remove(&w->free_link);
-                else if (list_first(&p->free_workers) == &w->free_link && w->n_slots > 1) {
-                        list_remove(&w->free_link); /* several slots: spread over the workers */
-                        list_append(&p->free_workers, &w->free_link);
-                }
-        }
-        pool_check(p);
 }
 
 /* --- size --- */
@@ -489,13 +435,38 @@ static bool check_recycling(Pool *p, uint64_t now) {
                 worker_drain(due, USEC_INFINITY, "is being replaced");
                 pool_recount(p);
         } else if (p->n_starting == 0 && now >= p->spawn_after)
-                (void) spawn_one(p, NULL); /* one above Max= for a moment */
+                (void) pool_spawn(p, NULL); /* one above Max= for a moment */
         return true;
 }
 
-static unsigned wanted_workers(const Pool *p) {
-        unsigned slots = MAX(pool_capacity(p) / MAX(p->config->max, 1U), 1U), free_slots = 0;
+/* Workers that belong to a session, or finish what one has left. */
+static unsigned n_bound(const Pool *p) {
+        unsigned n = 0;
 
+        LIST_FOREACH(l, (List *) &p->workers) {
+                const Worker *w = list_entry(l, Worker, link);
+
+                n += (w->state == WORKER_READY || w->state == WORKER_BUSY) && !pool_worker_fresh(w);
+        }
+        return n;
+}
+
+/* Exclusive: what a session has left is not for another one. Nobody can use it, so its successor need not be there first. */
+static void replace_used(Pool *p) {
+        LIST_FOREACH_SAFE(l, n, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->state == WORKER_READY && w->n_sessions == 0 && !pool_worker_fresh(w) && w->n_running + w->n_fenced == 0)
+                        worker_drain(w, USEC_INFINITY, NULL);
+        }
+        pool_recount(p);
+}
+
+static unsigned wanted_workers(const Pool *p) {
+        unsigned slots = MAX(pool_capacity(p) / MAX(p->config->max, 1U), 1U), free_slots = 0, queued = p->n_queued - p->n_parked;
+
+        if (pool_exclusive(p))
+                return MAX(pool_floor(p), MIN(n_bound(p) + p->n_session_wait + p->queue.n, p->config->max));
         LIST_FOREACH(l, &p->workers) {
                 Worker *w = list_entry(l, Worker, link);
 
@@ -505,8 +476,8 @@ static unsigned wanted_workers(const Pool *p) {
                         free_slots += w->n_slots - w->n_running - w->n_fenced;
         }
         unsigned have = p->n_usable + p->n_starting, more = 0;
-        if (p->n_queued > free_slots && p->state != POOL_PAUSED)
-                more = (p->n_queued - free_slots + slots - 1) / slots;
+        if (queued > free_slots && p->state != POOL_PAUSED)
+                more = (queued - free_slots + slots - 1) / slots;
         return MAX(pool_floor(p), MIN(have + more, p->config->max));
 }
 
@@ -519,12 +490,12 @@ static void grow(Pool *p, uint64_t now) {
                 wanted = p->n_usable + MIN(wanted - MIN(wanted, p->n_usable), 1U); /* a probe at a time */
         if (p->state == POOL_CLOSING && p->n_queued == 0)
                 return;
-        for (unsigned i = 0; p->n_usable + p->n_starting < wanted && may_spawn(p, now); i++) {
+        for (unsigned i = 0; p->n_usable + p->n_starting < wanted && pool_may_spawn(p, now); i++) {
                 if (i == SPAWN_ROUND_MAX) { /* the rest after everybody else's turn */
                         p->spawn_after = now + 1;
                         return;
                 }
-                if (!spawn_one(p, NULL))
+                if (!pool_spawn(p, NULL))
                         return;
         }
 }
@@ -543,7 +514,7 @@ static uint64_t shrink(Pool *p, uint64_t now) {
 
                 if (usable <= floor_)
                         break;
-                if (w->state != WORKER_READY)
+                if (w->state != WORKER_READY || (w->n_sessions > 0 && pool_exclusive(p) && p->state != POOL_CLOSING))
                         continue;
                 if (usable > p->config->max || idle == 0 || (idle != USEC_INFINITY && now >= w->idle_usec + idle)) {
                         usable--;
@@ -567,12 +538,14 @@ static uint64_t settle_late(Pool *p, uint64_t now) {
         return USEC_INFINITY;
 }
 
-static void pool_check(Pool *p) {
+void pool_check(Pool *p) {
         uint64_t now = now_usec(), next = now + CHECK_USEC;
 
         pool_recount(p);
         if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
                 recovered(p);
+        if (pool_exclusive(p))
+                replace_used(p);
         if (p->state == POOL_FAILED || p->state == POOL_CLOSING || !check_recycling(p, now))
                 next = MIN(next, shrink(p, now));
         grow(p, now);
@@ -639,6 +612,9 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
         PoolConfig *old = p->config;
 
         p->config = pool_config_ref(config);
+        job_queue_set_aging(&p->queue, config->priority_aging_usec);
+        if (old->session_exclusive != config->session_exclusive || old->affinity != config->affinity || old->tier != config->tier)
+                pool_forget_sessions(p);
         if (worker_type_equal(old->type, config->type)) /* the same in other words: running workers stay */
                 LIST_FOREACH(l, &p->workers) {
                         Worker *w = list_entry(l, Worker, link);
@@ -672,18 +648,20 @@ void pool_close(Pool *p) {
         pool_dispatch_later(p);
 }
 
-void pool_stop(Pool *p) {
-        List *const lists[] = { &p->queue, &p->waiting };
+static void suspend_one(Job *j, void *userdata) {
+        pool_suspend_job(userdata, j);
+}
 
+void pool_stop(Pool *p) {
         p->stopping = true;
-        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
-                LIST_FOREACH_SAFE(l, n, lists[i])
-                        pool_suspend_job(p, list_entry(l, Job, queue_link));
+        pool_foreach_queued(p, suspend_one, p);
+        LIST_FOREACH_SAFE(l, n, &p->waiting)
+                pool_suspend_job(p, list_entry(l, Job, queue_link));
         pool_close(p);
 }
 
 bool pool_empty(const Pool *p) {
-        return list_empty(&p->workers) && list_empty(&p->queue) && list_empty(&p->waiting);
+        return list_empty(&p->workers) && p->n_queued == 0 && list_empty(&p->waiting);
 }
 
 void pool_abort(Pool *p, const char *why) {

@@ -6,6 +6,7 @@
 #include "basic/histogram.h"
 #include "pool/job-table.h"
 #include "pool/pool-config.h"
+#include "pool/session.h"
 #include "worker/worker.h"
 
 typedef enum PoolState {
@@ -21,6 +22,7 @@ typedef enum PoolState {
 typedef struct PoolStats {
         uint64_t completed, failed, timeout, cancelled, refused;
         uint64_t spawned, crashes;
+        uint64_t affinity_hits, affinity_misses, affinity_fallbacks;
         Histogram latency; /* acceptance to end, µs */
         Histogram run;     /* dispatch to end, µs */
 } PoolStats;
@@ -43,9 +45,14 @@ typedef struct Pool {
         unsigned n_workers, n_starting, n_usable, n_running;
         unsigned target;         /* 0: Min= */
 
-        List queue;
+        JobQueue queue;          /* dispatch.c: those that may go to any worker */
         List waiting;            /* jobs that may not be dispatched yet: being recorded, delayed, or with an attempt not proven over */
+        List resumed;            /* Worker.parked_link: a slot, and jobs that wait for just this worker */
+        SessionTable *sessions;  /* NULL: there is no affinity */
+        List session_wait;       /* Session.wait: exclusive ones without a worker, in the order of their coming */
         unsigned n_queued, n_waiting;
+        unsigned n_parked;       /* of n_queued: jobs that wait for the worker of their session */
+        unsigned n_session_wait;
         uint64_t queued_bytes;   /* of both */
         Defer dispatch;
         Timer timer;             /* the next look at sizes, backoff and ages */
@@ -92,6 +99,15 @@ void pool_recorded(Pool *p, Job *j, bool accepted);
 void pool_not_recorded(Pool *p, Job *j, const JobRefusal *why);
 /* Capacity in jobs at a time, and work in hand and queued. */
 unsigned pool_capacity(const Pool *p);
+
+/* Forgets a session of this pool: its next job begins anew, in an exclusive pool with another worker. */
+void pool_forget_session(Pool *p, Session *s);
+/* SessionTable.unbound */
+void pool_session_unbound(SessionTable *t, Session *s, Worker *w);
+/* True where it has jobs for a free worker, and no dispatch is on its way. */
+bool pool_stalled(const Pool *p);
+/* Calls `f` for each job that may be dispatched, whomever it waits for. `f` may remove that job. */
+void pool_foreach_queued(Pool *p, void (*f)(Job *j, void *userdata), void *userdata);
 
 /* target within [Min, Max], else -ERANGE. */
 int pool_scale(Pool *p, unsigned target);

@@ -92,6 +92,8 @@ typedef enum FrameTag {
         FRAME_META_OFFSET = 43,   /* u64: in WAIT, where the wanted part of the result begins ... */
         FRAME_META_LENGTH = 44,   /* u64: ... and how many bytes it has; 0, or absent: all that follow */
         FRAME_META_SIZE_ALL = 45, /* u64: in RESULT, bytes of the whole result, of which the payload is the part that was asked for */
+        FRAME_META_AFFINITY = 58, /* u8: in RESULT, of a job with a session: FrameAffinity */
+        FRAME_META_QUEUE_TIMEOUT = 59, /* u64 µs: how long the job may wait in the queue; in place of QueueTimeout= */
         _FRAME_META_MAX = 64,
 } FrameTag;
 
@@ -103,6 +105,15 @@ typedef enum FrameStatus {
         FRAME_REFUSED = 4, /* never accepted: CODE and ERROR say why */
         _FRAME_STATUS_MAX,
 } FrameStatus;
+
+/* Whether the last attempt ran on the worker that the job's session is bound to. */
+typedef enum FrameAffinity {
+        FRAME_AFFINITY_NONE = 0,     /* there is no session, or the pool does not heed it */
+        FRAME_AFFINITY_HIT = 1,
+        FRAME_AFFINITY_MISS = 2,     /* the session was bound to none: it is to this one now */
+        FRAME_AFFINITY_FALLBACK = 3, /* that worker was busy for longer than the job may wait */
+        _FRAME_AFFINITY_MAX,
+} FrameAffinity;
 
 #define FRAME_DURABLE_IF_POSSIBLE 3U /* FRAME_META_DURABLE */
 
@@ -173,5 +184,6 @@ ssize_t frame_writer_end(FrameWriter *w, FrameHeader *h, size_t payload);
 
 const char *frame_type_to_string(FrameType t);     /* "JOB"; NULL where unknown */
 const char *frame_status_to_string(FrameStatus s); /* "completed"; NULL where unknown */
+const char *frame_affinity_to_string(FrameAffinity a); /* "hit"; NULL for none, and where unknown */
 const char *payload_kind_to_string(PayloadKind k); /* "text" */
 int payload_kind_from_string(const char *s);       /* -EINVAL where unknown */

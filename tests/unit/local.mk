@@ -88,3 +88,13 @@ unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
 test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_schema_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-queue
+test_queue_SOURCES = %D%/test-queue.c
+test_queue_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_queue_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-session
+test_session_SOURCES = %D%/test-session.c
+test_session_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_session_LDADD = $(UNIT_LIBS)

@@ -46,6 +46,7 @@ typedef struct FlowRequest {
         int retries;            /* how many failed attempts are followed by another one; 0: as the worker type says, negative: none */
         uint64_t retry_delay_usec; /* the first delay of the backoff between them; 0: as the worker type says */
         uint64_t not_before_usec;  /* µs since the epoch before which no attempt begins; 0: at once */
+        uint64_t queue_timeout_usec; /* how long it may wait for a worker; 0: as the pool says */
 } FlowRequest;
 
 /* How a job ended. */
@@ -63,6 +64,8 @@ typedef struct FlowResult {
         uint64_t run_usec;      /* run time of the last attempt */
         uint64_t wait_usec;     /* from acceptance to the last attempt's dispatch */
         uint64_t size_all;      /* bytes of the whole result: more than `size` where a part was asked for */
+        const char *affinity;   /* of a job with a session: "hit", it ran on the worker that the session is bound to, "miss", it was bound to none
+                                 * before, "fallback", that one was busy for too long; else NULL */
         void *memory;           /* what the pointers above point into; for flow_result_clear() */
 } FlowResult;
 
