@@ -408,6 +408,10 @@ static void on_job(JobClient *c, Frame *f) {
                 send_refusal(c, id, "PoolUnavailable", "flowd is stopping");
                 return;
         }
+        if (!server_rate(s, &c->peer, &why)) {
+                send_refusal(c, id, "RateLimited", why);
+                return;
+        }
         j = job_new();
         r = j ? fill_job(s, j, f) : -ENOMEM;
         has_pool = frame_meta_text(&f->meta, FRAME_META_POOL, pool, sizeof(pool));

@@ -231,6 +231,10 @@ static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_re
                 control_fail(c, "PoolUnavailable", NULL, "flowd is stopping");
                 return NULL;
         }
+        if (!server_rate(c->server, &c->peer, &why)) {
+                control_fail(c, "RateLimited", NULL, "%s", strna(why));
+                return NULL;
+        }
         j = make_job(c, p, &pool, &tier);
         if (!j)
                 return NULL;
@@ -485,6 +489,8 @@ const Method control_methods[] = {
         { "BackupStore", method_backup_store, LEVEL_ADMIN },
         { "VacuumStore", method_vacuum_store, LEVEL_ADMIN },
         { "AcceptLoss", method_accept_loss, LEVEL_ADMIN },
+        { "ListSessions", method_list_sessions, LEVEL_OBSERVE },
+        { "ForgetSession", method_forget_session, LEVEL_SUBMIT },
         { "ScalePool", method_scale_pool, LEVEL_OPERATE },
         { "DrainPool", method_drain_pool, LEVEL_OPERATE },
         { "ResumePool", method_resume_pool, LEVEL_OPERATE },

@@ -329,7 +329,7 @@ static int batch_feed(Batch *b) {
 
 /* A refusal: is it one to try again later? Returns true where it was dealt with. */
 static bool slot_refused(Batch *b, Slot *s, const char *code) {
-        bool full = streq_ptr(code, "QueueFull"), limit = streq_ptr(code, "LimitReached");
+        bool full = streq_ptr(code, "QueueFull") || streq_ptr(code, "RateLimited"), limit = streq_ptr(code, "LimitReached");
 
         if (b->single || b->stopping || (!full && !limit))
                 return false;

@@ -19,6 +19,7 @@ flowctl_SOURCES = \
 	%D%/pool.c %D%/pool-table.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/run.c \
+	%D%/session.c \
 	%D%/source.c %D%/source.h \
 	%D%/status.c \
 	%D%/store.c \

@@ -26,6 +26,8 @@ typedef struct Config {
         unsigned connections_max;      /* ConnectionsMax=1024, control and jobs each */
         unsigned connections_per_user; /* ConnectionsPerUser=256 */
         unsigned jobs_per_client;      /* JobsPerClient=4096 in flight on one connection */
+        unsigned client_rate_limit;    /* ClientRateLimit=0 jobs a second of one user; 0: no limit */
+        unsigned client_rate_burst;    /* ClientRateBurst= at once; 0: as many as ClientRateLimit= */
         uint64_t json_max;             /* JsonMax=8M: one JSON message */
         uint64_t client_buffer_max;    /* ClientBufferMax=128M: what a client leaves unread before it is disconnected */
         uint64_t inbound_max;          /* InboundMax=512M: messages being received, all clients together */

@@ -99,6 +99,7 @@ void manager_apply_limits(Manager *m) {
         m->host.stderr_rate = c->stderr_rate;
         m->host.stderr_interval_usec = c->stderr_interval_usec;
         m->host.inbound_max = c->inbound_max;
+        m->server.sessions = &m->sessions;
         m->sessions.max = c->sessions_max;
         m->sessions.ttl_usec = c->session_ttl_usec;
         session_table_trim(&m->sessions);
@@ -108,6 +109,8 @@ void manager_apply_limits(Manager *m) {
                 .connections_max = c->connections_max,
                 .connections_per_user = c->connections_per_user,
                 .jobs_per_client = c->jobs_per_client,
+                .rate = c->client_rate_limit,
+                .burst = c->client_rate_burst,
                 .json_max = c->json_max,
                 .client_buffer_max = c->client_buffer_max,
         };

@@ -3,6 +3,7 @@
 
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
+	%D%/bucket.c %D%/bucket.h \
 	%D%/dispatch.c \
 	%D%/durable.c %D%/durable.h \
 	%D%/job-table.c %D%/job-table.h \

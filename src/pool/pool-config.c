@@ -77,6 +77,7 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->healthy_usec == b->healthy_usec && a->breaker_crashes == b->breaker_crashes &&
                a->breaker_window_usec == b->breaker_window_usec && a->breaker_cooldown_usec == b->breaker_cooldown_usec &&
                a->priority_aging_usec == b->priority_aging_usec && a->queue_timeout_usec == b->queue_timeout_usec &&
+               a->rate_limit == b->rate_limit && a->rate_burst == b->rate_burst &&
                a->affinity == b->affinity && a->affinity_wait_usec == b->affinity_wait_usec && a->session_exclusive == b->session_exclusive;
 }
 

@@ -37,6 +37,8 @@ typedef struct PoolConfig {
         uint64_t breaker_cooldown_usec; /* BreakerCooldown=30s ... for so long */
         uint64_t priority_aging_usec;/* PriorityAging=30s: waiting so long counts as one step of priority; 0: it never does */
         uint64_t queue_timeout_usec; /* QueueTimeout=infinity: a job that has waited so long in the queue ends as timeout */
+        unsigned rate_limit;         /* RateLimit=0: jobs a second that are taken; 0: no limit */
+        unsigned rate_burst;         /* RateBurst=: at once; 0: as many as RateLimit= */
         PoolAffinity affinity;       /* Affinity=soft: a session's jobs go to the worker that had them before */
         uint64_t affinity_wait_usec; /* AffinityWait=50ms: how long they wait for it while others are free */
         bool session_exclusive;      /* SessionExclusive=no: a worker serves one session only */

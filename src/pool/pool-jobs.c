@@ -332,7 +332,8 @@ static void tell_full(Pool *p) {
 }
 
 int pool_submit(Pool *p, Job *j, char **reterr_text) {
-        char a[16], b[16];
+        char a[16], b[16], span[64];
+        uint64_t wait = 0;
         int r;
 
         if (j->payload_size > p->config->type->payload_max)
@@ -356,6 +357,9 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
                 return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
                               size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
         }
+        if (!token_bucket_take(&p->rate, p->config->rate_limit, p->config->rate_burst, now_usec(), &wait))
+                return refuse(p, -EDQUOT, reterr_text, "pool %s takes RateLimit=%u jobs a second; come again in %s", p->name, p->config->rate_limit,
+                              usec_format(span, sizeof(span), wait));
         r = job_table_add(p->jobs, j);
         if (r < 0)
                 return refuse(p, r, reterr_text, "out of memory");
@@ -391,6 +395,8 @@ const char *pool_refusal_code(int error) {
                 return "NoSuchPool";
         case -EPERM:
                 return "NotPermitted";
+        case -EDQUOT:
+                return "RateLimited";
         case -EDESTADDRREQ:
                 return "SessionRequired";
         case -EROFS:

@@ -4,6 +4,7 @@
 /* A pool: workers of one type, their number, and the queue of jobs that wait for them. */
 
 #include "basic/histogram.h"
+#include "pool/bucket.h"
 #include "pool/job-table.h"
 #include "pool/pool-config.h"
 #include "pool/session.h"
@@ -54,6 +55,7 @@ typedef struct Pool {
         unsigned n_parked;       /* of n_queued: jobs that wait for the worker of their session */
         unsigned n_session_wait;
         uint64_t queued_bytes;   /* of both */
+        TokenBucket rate;        /* RateLimit= */
         Defer dispatch;
         Timer timer;             /* the next look at sizes, backoff and ages */
 
@@ -77,7 +79,7 @@ Pool *pool_free(Pool *p);
 /* Starts its first workers, and from then on keeps it at its size. */
 void pool_start(Pool *p);
 
-/* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -ENOTCONN (unavailable), -EMSGSIZE (payload too
+/* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -EDQUOT (above RateLimit=), -ENOTCONN (unavailable), -EMSGSIZE (payload too
  * large), -EROFS (the store takes no durable job), -ENOMEM, with a text for a person, owned by the caller. Returns 0; or 1 for a durable job,
  * which is accepted, or refused, when its watches are told so. */
 int pool_submit(Pool *p, Job *j, char **reterr_text);

@@ -12,6 +12,7 @@ integration_tests += \
 	%D%/test-many.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
+	%D%/test-queue.py \
 	%D%/test-reexec.py \
 	%D%/test-reload.py \
 	%D%/test-session.py \

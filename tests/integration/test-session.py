@@ -262,7 +262,44 @@ def it_survives_a_reload_and_a_reexec():
             equal(pid(j, s), (first[s], HIT))
 
 
+@test
+def list_show_and_forget():
+    with house(Min=2, Max=2, AffinityWait='1h') as f, f.jobs() as j:
+        f.wait_ready('w', 2)
+        pid(j, 'a'), pid(j, 'a'), pid(j, 'b')
+        equal([s['session'] for s in f.call('ListSessions')['sessions']], ['b', 'a'])
+        a = f.call('ListSessions', session='a', pool='w')['sessions'][0]
+        equal((a['hits'], a['misses'], a['fallbacks'], a['jobs'], a['uid']), (1, 1, 0, 0, os.getuid()))
+        contains(f.flowctl('session', 'list', '--no-legend', check_status=0).stdout.decode(), 'a ', 'w/0', 'w/1')
+        contains(f.flowctl('session', 'show', 'a', check_status=0).stdout.decode(), 'session of pool w', '1 hits, 1 misses')
+        equal(json.loads(f.flowctl('session', 'list', '--json', check_status=0).stdout)['total'], 2)
+        gate = f.gate()
+        held = j.submit('w', gate.payload, 'gate', session='a')
+        waiting = [j.submit('w', b'', 'pid', session='a') for _ in range(3)]
+        waits(f, 3)
+        f.flowctl('session', 'forget', 'a', check_status=0)
+        for i in waiting:  # nothing keeps them any more
+            check(completed(j.result(i)).worker != a['worker'])
+        equal(sorted(j.results[i].affinity for i in waiting), [HIT, HIT, MISS])
+        gate.open()
+        completed(j.result(held))
+        equal(f.flowctl('session', 'forget', 'nobody').returncode, 1)
+        refused('NoSuchPool', f.call, 'ListSessions', pool='none')
+
+
 # exclusive
+
+@test
+def a_forgotten_exclusive_session_gets_another_worker():
+    with house(Min=1, Max=1, SessionExclusive='yes') as f, f.jobs() as j:
+        f.wait_ready('w')
+        first, how = pid(j, 's')
+        equal((how, pid(j, 's')), (MISS, (first, HIT)))
+        f.call('ForgetSession', session='s')
+        second, how = pid(j, 's')
+        equal(how, MISS)
+        check(second != first)
+
 
 @test
 def exclusive_sessions_never_mix():

@@ -98,3 +98,8 @@ unit_tests += test-session
 test_session_SOURCES = %D%/test-session.c
 test_session_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_session_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-bucket
+test_bucket_SOURCES = %D%/test-bucket.c
+test_bucket_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_bucket_LDADD = $(UNIT_LIBS)

@@ -367,7 +367,7 @@ START_TEST(equality) {
         }, *const pool_lines[] = {
                 "Tier=hot", "Min=1", "Max=77", "IdleTimeout=1s", "QueueMax=1", "QueueBytesMax=1M", "RestartDelay=1s",
                 "RestartDelayMax=1s", "HealthyAfter=1s", "BreakerCrashes=1", "BreakerWindow=1s", "BreakerCooldown=1s",
-                "PriorityAging=1s", "QueueTimeout=1s", "Affinity=none", "AffinityWait=1s", "SessionExclusive=yes",
+                "PriorityAging=1s", "QueueTimeout=1s", "RateLimit=1", "RateBurst=1", "Affinity=none", "AffinityWait=1s", "SessionExclusive=yes",
         };
         _cleanup_(config_freep) Config *first = NULL;
 

@@ -38,7 +38,7 @@ END_TEST
 
 START_TEST(flowd_keys) {
         put("a/flowd.conf", "[Flowd]\nResultsMax=1M\nResultsCountMax=5\nConnectionsMax=7\nConnectionsPerUser=3\nJobsPerClient=9\n"
-            "JsonMax=1M\nClientBufferMax=2M\nInboundMax=3M\nSessionsMax=4\nSessionTTL=2min\nShutdownTimeout=1min 5s\nLogLevel=debug\nStderrRate=11\n"
+            "JsonMax=1M\nClientBufferMax=2M\nInboundMax=3M\nSessionsMax=4\nClientRateLimit=5\nClientRateBurst=6\nSessionTTL=2min\nShutdownTimeout=1min 5s\nLogLevel=debug\nStderrRate=11\n"
             "StderrInterval=2s\nObserveGroup=0\nSubmitGroup=root\nAdminGroup=root\nDefaultUser=root\n");
         load_clean();
         ck_assert_uint_eq(config->results_max, 1 << 20);
@@ -51,6 +51,8 @@ START_TEST(flowd_keys) {
         ck_assert_uint_eq(config->inbound_max, 3 << 20);
         ck_assert_uint_eq(config->shutdown_timeout_usec, 65 * USEC_PER_SEC);
         ck_assert_uint_eq(config->sessions_max, 4);
+        ck_assert_uint_eq(config->client_rate_limit, 5);
+        ck_assert_uint_eq(config->client_rate_burst, 6);
         ck_assert_uint_eq(config->session_ttl_usec, 120 * USEC_PER_SEC);
         ck_assert_int_eq(config->log_level, LOG_DEBUG);
         ck_assert_uint_eq(config->stderr_rate, 11);
@@ -302,7 +304,7 @@ START_TEST(pool_keys) {
         put_pool("Tier=hot\nMin=2\nMax=9\nIdleTimeout=infinity\nQueueMax=0\nQueueBytesMax=1M\nRestartDelay=1s\nRestartDelayMax="
                  "2s\n"
                  "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\nPriorityAging=7s\n"
-                 "QueueTimeout=8s\nAffinity=none\nAffinityWait=9ms\nSessionExclusive=yes\n");
+                 "QueueTimeout=8s\nRateLimit=10\nRateBurst=11\nAffinity=none\nAffinityWait=9ms\nSessionExclusive=yes\n");
         load_clean();
         const PoolConfig *p = pool("p");
         ck_assert_int_eq(p->tier, TIER_HOT);
@@ -319,6 +321,8 @@ START_TEST(pool_keys) {
         ck_assert_uint_eq(p->breaker_cooldown_usec, 6 * USEC_PER_SEC);
         ck_assert_uint_eq(p->priority_aging_usec, 7 * USEC_PER_SEC);
         ck_assert_uint_eq(p->queue_timeout_usec, 8 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->rate_limit, 10);
+        ck_assert_uint_eq(p->rate_burst, 11);
         ck_assert_int_eq(p->affinity, POOL_AFFINITY_NONE);
         ck_assert_uint_eq(p->affinity_wait_usec, 9 * USEC_PER_MSEC);
         ck_assert(p->session_exclusive);
