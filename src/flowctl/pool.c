@@ -132,6 +132,10 @@ static void pool_print(json_object *p, bool colours) {
                     " busy",
                     json_int(p, "workers"), json_int(p, "max"), json_int(p, "min"), json_int(p, "target"), json_int(p, "ready"),
                     json_int(p, "busy"));
+        const char *limited = json_text(p, "limited_by"), *wanted_for = json_text(p, "wanted_for");
+        field_print(colours, "Scaling", "wants %" PRId64 " (%s), %.0f%% busy, %.3g jobs/s come%s%s", json_int(p, "wanted"), strna(wanted_for),
+                    json_float(p, "utilisation"), json_float(p, "arrival_rate"), limited && *limited ? "; it may not start more: " : "",
+                    strempty(limited));
         field_print(colours, "Started", "%" PRId64 " worker%s so far, %" PRId64 " %s", spawned, plural((uint64_t) spawned), crashes,
                     crashes == 1 ? "crash" : "crashes");
         field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots));

@@ -72,6 +72,7 @@ static Config *config_new(void) {
                 .json_max = 8ULL << 20,
                 .client_buffer_max = 128ULL << 20,
                 .inbound_max = 512ULL << 20,
+                .memory_budget = UINT64_MAX,
                 .sessions_max = 100000,
                 .session_ttl_usec = 30 * 60 * USEC_PER_SEC,
                 .shutdown_timeout_usec = 30 * USEC_PER_SEC,

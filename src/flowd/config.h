@@ -31,6 +31,7 @@ typedef struct Config {
         uint64_t json_max;             /* JsonMax=8M: one JSON message */
         uint64_t client_buffer_max;    /* ClientBufferMax=128M: what a client leaves unread before it is disconnected */
         uint64_t inbound_max;          /* InboundMax=512M: messages being received, all clients together */
+        uint64_t memory_budget;        /* MemoryBudget=infinity of all workers' memory, above which none beyond Min= is started */
         unsigned sessions_max;         /* SessionsMax=100000 that are bound to a worker */
         uint64_t session_ttl_usec;     /* SessionTTL=30min: how long one that has no job stays bound */
         uint64_t shutdown_timeout_usec;/* ShutdownTimeout=30s: what running jobs get when flowd stops */

@@ -99,6 +99,7 @@ void manager_apply_limits(Manager *m) {
         m->host.stderr_rate = c->stderr_rate;
         m->host.stderr_interval_usec = c->stderr_interval_usec;
         m->host.inbound_max = c->inbound_max;
+        m->host.memory_budget = c->memory_budget;
         m->server.sessions = &m->sessions;
         m->sessions.max = c->sessions_max;
         m->sessions.ttl_usec = c->session_ttl_usec;

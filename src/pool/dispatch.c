@@ -111,14 +111,13 @@ static bool give(Pool *p, Worker *w, Job *j, Session *s, FrameAffinity affinity)
 }
 
 static Worker *next_free(Pool *p) {
-        List *n;
+        LIST_FOREACH_SAFE(l, n, &p->free_workers) {
+                Worker *w = list_entry(l, Worker, free_link);
 
-        while ((n = list_first(&p->free_workers))) {
-                Worker *w = list_entry(n, Worker, free_link);
-
-                if (worker_has_slot(w))
+                if (pool_has_room(p, w))
                         return w;
-                list_remove(&w->free_link);
+                if (!worker_has_slot(w))
+                        list_remove(&w->free_link);
         }
         return NULL;
 }
@@ -213,7 +212,7 @@ static Worker *least_bound(Pool *p) {
         LIST_FOREACH(l, &p->free_workers) {
                 Worker *w = list_entry(l, Worker, free_link);
 
-                if (!worker_has_slot(w))
+                if (!pool_has_room(p, w))
                         continue;
                 if (!best || w->n_sessions < best->n_sessions || (w->n_sessions == best->n_sessions && w->n_running < best->n_running))
                         best = w;
@@ -233,7 +232,7 @@ static void dispatch_soft(Pool *p, Job *j) {
         Session *s = session_find(p->sessions, p->name, j->uid, j->session);
         Worker *w;
 
-        if (s && s->worker && worker_has_slot(s->worker)) {
+        if (s && s->worker && pool_has_room(p, s->worker)) {
                 job_queue_turn(j);
                 (void) give(p, s->worker, j, s, FRAME_AFFINITY_HIT);
                 return;
@@ -278,7 +277,7 @@ static void dispatch_exclusive(Pool *p, Job *j) {
                 pool_end_queued(p, j, FRAME_FAILED, "LimitReached", r == -ENOSPC ? "as many sessions as SessionsMax= allows are in use" : "out of memory");
                 return;
         }
-        if (s->worker && worker_has_slot(s->worker) && job_queue_empty(s->worker->parked)) {
+        if (s->worker && pool_has_room(p, s->worker) && job_queue_empty(s->worker->parked)) {
                 job_queue_turn(j);
                 (void) give(p, s->worker, j, s, s->hits + s->misses > 0 ? FRAME_AFFINITY_HIT : FRAME_AFFINITY_MISS);
                 return;
@@ -406,7 +405,9 @@ void pool_foreach_queued(Pool *p, void (*f)(Job *j, void *userdata), void *userd
 
 /* exec and cold: a worker is started for the job, so that its environment can name it. */
 static bool spawn_for(Pool *p, Job *j) {
-        if (!pool_may_spawn(p, now_usec()) || (p->state == POOL_DEGRADED && p->n_workers > 0))
+        uint64_t now = now_usec();
+
+        if (!pool_may_spawn(p, now) || (p->state == POOL_DEGRADED && p->n_workers > 0) || !pool_admit_spawn(p, now))
                 return false;
         Worker *w = pool_spawn(p, j);
         if (!w || w->state != WORKER_READY)
@@ -419,7 +420,7 @@ static bool dispatch_one(Pool *p) {
         Worker *w = list_first_entry(&p->resumed, Worker, parked_link);
         Job *j = job_queue_first(&p->queue);
 
-        if (w && (!worker_has_slot(w) || job_queue_empty(w->parked))) {
+        if (w && (!pool_has_room(p, w) || job_queue_empty(w->parked))) {
                 list_remove(&w->parked_link);
                 return true;
         }
@@ -461,5 +462,5 @@ void pool_on_dispatch(Defer *d) {
 bool pool_stalled(const Pool *p) {
         const Worker *w = list_first_entry((List *) &p->free_workers, Worker, free_link);
 
-        return !job_queue_empty(&p->queue) && p->state == POOL_RUNNING && w && worker_has_slot(w) && !list_linked(&p->dispatch.link);
+        return !job_queue_empty(&p->queue) && p->state == POOL_RUNNING && w && pool_has_room(p, w) && !list_linked(&p->dispatch.link);
 }

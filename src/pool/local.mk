@@ -13,4 +13,6 @@ libpool_a_SOURCES = \
 	%D%/pool-state.c \
 	%D%/pool.c %D%/pool.h \
 	%D%/queue.c %D%/queue.h \
-	%D%/session.c %D%/session.h
+	%D%/scale.c %D%/scale.h \
+	%D%/session.c %D%/session.h \
+	%D%/size.c

@@ -39,6 +39,13 @@ typedef struct PoolConfig {
         uint64_t queue_timeout_usec; /* QueueTimeout=infinity: a job that has waited so long in the queue ends as timeout */
         unsigned rate_limit;         /* RateLimit=0: jobs a second that are taken; 0: no limit */
         unsigned rate_burst;         /* RateBurst=: at once; 0: as many as RateLimit= */
+        unsigned scale_up_at;        /* ScaleUpAt=0 percent of the slots in use: grow before jobs have to wait; 0: off */
+        unsigned scale_down_at;      /* ScaleDownAt=0 percent: do not shrink so that the rest is busier; 0: off */
+        uint64_t scale_cooldown_usec;/* ScaleCooldown=0: time between two changes of size for such reasons */
+        unsigned spawn_rate;         /* SpawnRate=0: workers that are started in a second; 0: no limit */
+        unsigned spawn_burst;        /* SpawnBurst=: at once; 0: as many as SpawnRate= */
+        bool prewarm;                /* PreWarm=no: keep workers for the jobs that are expected */
+        uint64_t slow_start_usec;    /* SlowStart=0: until a new worker takes as many jobs as it has slots */
         PoolAffinity affinity;       /* Affinity=soft: a session's jobs go to the worker that had them before */
         uint64_t affinity_wait_usec; /* AffinityWait=50ms: how long they wait for it while others are free */
         bool session_exclusive;      /* SessionExclusive=no: a worker serves one session only */

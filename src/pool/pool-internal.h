@@ -17,6 +17,24 @@ Worker *pool_spawn(Pool *p, const Job *job);
 /* Looks at the size, and arms the timer of the next look. */
 void pool_check(Pool *p);
 
+unsigned pool_floor(const Pool *p);
+
+/* size.c */
+/* Starts workers: as many as are wanted, and may be started. */
+void pool_grow(Pool *p, uint64_t now);
+/* Stops idle workers that are not wanted, or not any more. Returns when to look again. */
+uint64_t pool_shrink(Pool *p, uint64_t now);
+/* True where another worker may be started now, as far as rates and memory go; it then counts. */
+bool pool_admit_spawn(Pool *p, uint64_t now);
+/* True where there is memory for one worker more. */
+bool pool_memory_left(const Pool *p);
+/* After n_workers has changed. */
+void pool_count_memory(Pool *p);
+/* How large has it become? */
+void pool_sample_memory(Pool *p, Worker *w);
+/* A slot that it may use: it is not too young for that. */
+bool pool_has_room(const Pool *p, const Worker *w);
+
 /* dispatch.c */
 bool pool_single_job(const Pool *p);
 bool pool_exclusive(const Pool *p);

@@ -367,6 +367,7 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
         j->pool_name = p->name;
         j->accepted_usec = now_usec();
         j->accepted_real_usec = realtime_usec();
+        scale_arrived(&p->scale, j->accepted_usec);
         if (j->durability == DURABLE_NO) {
                 place(p, j);
                 return 0;
@@ -456,6 +457,7 @@ void pool_job_end(Worker *w, Job *j, JobResult *r) {
         Pool *p = w->pool;
 
         p->n_running--;
+        scale_ran(&p->scale, now_usec() - j->dispatched_usec);
         pool_leave_session(p, j);
         if (may_retry(p, j, r))
                 retry(p, w, j, r);

@@ -20,7 +20,6 @@
 
 #define RESTART_JITTER 20U                    /* percent */
 #define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
-#define SPAWN_ROUND_MAX 16U                   /* workers that are started in one round */
 #define EXIT_PERMANENT 125
 
 static void on_timer(Timer *t);
@@ -72,6 +71,7 @@ Pool *pool_free(Pool *p) {
                 return NULL;
         assert(pool_empty(p));
         pool_forget_sessions(p);
+        p->host->memory_planned -= p->memory_planned;
         timer_disarm(&p->host->timers, &p->timer);
         hot_undefer(&p->dispatch);
         list_remove(&p->link);
@@ -114,7 +114,7 @@ static void settle(Pool *p) {
                 p->changed(p);
 }
 
-static unsigned pool_floor(const Pool *p) {
+unsigned pool_floor(const Pool *p) {
         if (p->config->tier == TIER_COLD)
                 return 0;
         return MAX(p->target, p->config->min);
@@ -167,6 +167,7 @@ void pool_recount(Pool *p) {
                 p->n_starting += w->state == WORKER_STARTING;
                 p->n_usable += w->state == WORKER_READY || w->state == WORKER_BUSY;
         }
+        pool_count_memory(p);
 }
 
 static void on_worker_ready(Worker *w) {
@@ -184,6 +185,7 @@ static void on_worker_ready(Worker *w) {
         if (w->jobs_done == 0 && w->state == WORKER_READY && w->n_running == 0) {
                 EventFields f = worker_fields(w);
 
+                pool_sample_memory(p, w);
                 event_send(p->host, EVENT_WORKER_READY, &f, "%s is ready", w->name);
                 pool_recount(p);
         }
@@ -434,96 +436,11 @@ static bool check_recycling(Pool *p, uint64_t now) {
                 event_send(p->host, EVENT_WORKER_RECYCLED, &f, "%s is being replaced after %llu jobs", due->name, (unsigned long long) due->jobs_done);
                 worker_drain(due, USEC_INFINITY, "is being replaced");
                 pool_recount(p);
-        } else if (p->n_starting == 0 && now >= p->spawn_after)
+        } else if (!pool_memory_left(p)) /* no room for both: the successor starts when it is gone */
+                worker_drain(due, USEC_INFINITY, "is being replaced");
+        else if (p->n_starting == 0 && now >= p->spawn_after)
                 (void) pool_spawn(p, NULL); /* one above Max= for a moment */
         return true;
-}
-
-/* Workers that belong to a session, or finish what one has left. */
-static unsigned n_bound(const Pool *p) {
-        unsigned n = 0;
-
-        LIST_FOREACH(l, (List *) &p->workers) {
-                const Worker *w = list_entry(l, Worker, link);
-
-                n += (w->state == WORKER_READY || w->state == WORKER_BUSY) && !pool_worker_fresh(w);
-        }
-        return n;
-}
-
-/* Exclusive: what a session has left is not for another one. Nobody can use it, so its successor need not be there first. */
-static void replace_used(Pool *p) {
-        LIST_FOREACH_SAFE(l, n, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                if (w->state == WORKER_READY && w->n_sessions == 0 && !pool_worker_fresh(w) && w->n_running + w->n_fenced == 0)
-                        worker_drain(w, USEC_INFINITY, NULL);
-        }
-        pool_recount(p);
-}
-
-static unsigned wanted_workers(const Pool *p) {
-        unsigned slots = MAX(pool_capacity(p) / MAX(p->config->max, 1U), 1U), free_slots = 0, queued = p->n_queued - p->n_parked;
-
-        if (pool_exclusive(p))
-                return MAX(pool_floor(p), MIN(n_bound(p) + p->n_session_wait + p->queue.n, p->config->max));
-        LIST_FOREACH(l, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                if (w->state == WORKER_STARTING)
-                        free_slots += w->n_slots;
-                else if (worker_has_slot(w))
-                        free_slots += w->n_slots - w->n_running - w->n_fenced;
-        }
-        unsigned have = p->n_usable + p->n_starting, more = 0;
-        if (queued > free_slots && p->state != POOL_PAUSED)
-                more = (queued - free_slots + slots - 1) / slots;
-        return MAX(pool_floor(p), MIN(have + more, p->config->max));
-}
-
-static void grow(Pool *p, uint64_t now) {
-        unsigned wanted = wanted_workers(p);
-
-        if (p->config->tier == TIER_COLD && p->config->type->protocol == PROTOCOL_EXEC)
-                return; /* started by dispatch, for their job */
-        if (p->state == POOL_DEGRADED)
-                wanted = p->n_usable + MIN(wanted - MIN(wanted, p->n_usable), 1U); /* a probe at a time */
-        if (p->state == POOL_CLOSING && p->n_queued == 0)
-                return;
-        for (unsigned i = 0; p->n_usable + p->n_starting < wanted && pool_may_spawn(p, now); i++) {
-                if (i == SPAWN_ROUND_MAX) { /* the rest after everybody else's turn */
-                        p->spawn_after = now + 1;
-                        return;
-                }
-                if (!pool_spawn(p, NULL))
-                        return;
-        }
-}
-
-/* Stops workers above the floor that have been idle for long, or are above Max=; never a busy one. Returns when to look again. */
-static uint64_t shrink(Pool *p, uint64_t now) {
-        unsigned floor_ = p->state == POOL_CLOSING && p->n_queued == 0 ? 0 : pool_floor(p), usable = p->n_usable;
-        uint64_t next = USEC_INFINITY, idle = p->config->idle_timeout_usec;
-
-        if (p->target > 0) /* scaled by hand: down to it at once */
-                idle = 0;
-        if (p->state == POOL_CLOSING && p->n_queued == 0)
-                idle = 0;
-        LIST_FOREACH_SAFE(l, n, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                if (usable <= floor_)
-                        break;
-                if (w->state != WORKER_READY || (w->n_sessions > 0 && pool_exclusive(p) && p->state != POOL_CLOSING))
-                        continue;
-                if (usable > p->config->max || idle == 0 || (idle != USEC_INFINITY && now >= w->idle_usec + idle)) {
-                        usable--;
-                        worker_drain(w, USEC_INFINITY, NULL);
-                } else if (idle != USEC_INFINITY)
-                        next = MIN(next, w->idle_usec + idle);
-        }
-        pool_recount(p);
-        return next;
 }
 
 /* A pool that is not full within StartTimeout= keeps nobody waiting any longer. Returns when that is. */
@@ -544,11 +461,10 @@ void pool_check(Pool *p) {
         pool_recount(p);
         if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
                 recovered(p);
-        if (pool_exclusive(p))
-                replace_used(p);
         if (p->state == POOL_FAILED || p->state == POOL_CLOSING || !check_recycling(p, now))
-                next = MIN(next, shrink(p, now));
-        grow(p, now);
+                next = MIN(next, pool_shrink(p, now));
+        pool_grow(p, now);
+        next = MIN(next, p->spawn_next);
         if (p->state == POOL_STARTING)
                 recovered(p);
         if (!p->settled)
@@ -627,6 +543,7 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
         else { /* those that run finish what they have; new jobs are for new workers */
                 LIST_FOREACH_SAFE(l, n, &p->workers)
                         worker_drain(list_entry(l, Worker, link), USEC_INFINITY, "is being replaced: its definition has changed");
+                p->memory_seen = p->memory_each = 0;
                 pool_recount(p);
                 /* and what was broken may be mended */
                 p->spawn_after = p->breaker_until = 0;

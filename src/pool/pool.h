@@ -7,6 +7,7 @@
 #include "pool/bucket.h"
 #include "pool/job-table.h"
 #include "pool/pool-config.h"
+#include "pool/scale.h"
 #include "pool/session.h"
 #include "worker/worker.h"
 
@@ -56,6 +57,22 @@ typedef struct Pool {
         unsigned n_session_wait;
         uint64_t queued_bytes;   /* of both */
         TokenBucket rate;        /* RateLimit= */
+        TokenBucket spawns;      /* SpawnRate= */
+
+        Scale scale;
+        unsigned scale_wanted;   /* what it decided last */
+        ScaleReason scale_reason;
+        ScaleReason scale_told;
+        bool scale_told_up;
+        uint64_t scale_told_usec, limit_told;
+        char limited[96];        /* why it has fewer workers than it wants; "": it has not */
+        uint64_t spawn_next;     /* when to look again whether to start one */
+        uint64_t memory_seen;    /* the largest resident set of any of its workers */
+        uint64_t memory_each;    /* what a worker is counted as */
+        uint64_t memory_planned; /* its part of Host.memory_planned */
+        uint64_t sampled_usec;
+        unsigned sample_at;
+
         Defer dispatch;
         Timer timer;             /* the next look at sizes, backoff and ages */
 

@@ -15,6 +15,7 @@ integration_tests += \
 	%D%/test-queue.py \
 	%D%/test-reexec.py \
 	%D%/test-reload.py \
+	%D%/test-scale.py \
 	%D%/test-session.py \
 	%D%/test-store.py \
 	%D%/test-varlink.py \

@@ -103,3 +103,8 @@ unit_tests += test-bucket
 test_bucket_SOURCES = %D%/test-bucket.c
 test_bucket_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_bucket_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-scale
+test_scale_SOURCES = %D%/test-scale.c
+test_scale_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_scale_LDADD = $(UNIT_LIBS)
