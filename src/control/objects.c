@@ -110,7 +110,7 @@ json_object *control_pool_object(const Pool *p) {
         object_add_int(o, "wanted", p->scale_wanted);
         object_add_text(o, "wanted_for", scale_reason_to_string(p->scale_reason));
         object_add_text(o, "limited_by", p->limited[0] ? p->limited : NULL);
-        json_object_object_add(o, "utilisation", json_object_new_double(scale_utilisation(&p->scale, p->n_usable, slots / MAX(p->n_usable, 1U))));
+        json_object_object_add(o, "utilisation", json_object_new_double(scale_utilisation(&p->scale, slots, 1)));
         json_object_object_add(o, "arrival_rate", json_object_new_double(scale_rate(&p->scale, now_usec())));
         object_add_int(o, "memory_each", p->memory_each);
         object_add_int(o, "parked", p->n_parked);

@@ -80,7 +80,8 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->rate_limit == b->rate_limit && a->rate_burst == b->rate_burst &&
                a->scale_up_at == b->scale_up_at && a->scale_down_at == b->scale_down_at && a->scale_cooldown_usec == b->scale_cooldown_usec &&
                a->spawn_rate == b->spawn_rate && a->spawn_burst == b->spawn_burst && a->prewarm == b->prewarm &&
-               a->slow_start_usec == b->slow_start_usec && a->affinity == b->affinity && a->affinity_wait_usec == b->affinity_wait_usec && a->session_exclusive == b->session_exclusive;
+               a->slow_start_usec == b->slow_start_usec && a->affinity == b->affinity &&
+               a->affinity_wait_usec == b->affinity_wait_usec && a->session_exclusive == b->session_exclusive;
 }
 
 static const char *const tier_names[_TIER_MAX] = {

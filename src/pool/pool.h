@@ -96,9 +96,10 @@ Pool *pool_free(Pool *p);
 /* Starts its first workers, and from then on keeps it at its size. */
 void pool_start(Pool *p);
 
-/* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -EDQUOT (above RateLimit=), -ENOTCONN (unavailable), -EMSGSIZE (payload too
- * large), -EROFS (the store takes no durable job), -ENOMEM, with a text for a person, owned by the caller. Returns 0; or 1 for a durable job,
- * which is accepted, or refused, when its watches are told so. */
+/* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -EDQUOT (above RateLimit=), -ENOTCONN (unavailable),
+ * -EDESTADDRREQ (it has no session, and the pool is exclusive), -EMSGSIZE (payload too large), -EROFS (the store takes no durable job), -ENOMEM,
+ * with a text for a person, owned by the caller. Returns 0; or 1 for a durable job, which is accepted, or refused, when its watches are told
+ * so. */
 int pool_submit(Pool *p, Job *j, char **reterr_text);
 /* The name that programs know a refusal by: "QueueFull", ... */
 const char *pool_refusal_code(int error);

@@ -47,7 +47,7 @@ double scale_rate(const Scale *s, uint64_t now) {
 }
 
 double scale_utilisation(const Scale *s, unsigned workers, unsigned slots) {
-        return workers > 0 ? 100.0 * s->busy / ((double) workers * slots) : 0;
+        return workers > 0 && slots > 0 ? 100.0 * s->busy / ((double) workers * slots) : 0;
 }
 
 /* The average is of what was, not of what has just become. */

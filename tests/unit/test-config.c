@@ -38,7 +38,8 @@ END_TEST
 
 START_TEST(flowd_keys) {
         put("a/flowd.conf", "[Flowd]\nResultsMax=1M\nResultsCountMax=5\nConnectionsMax=7\nConnectionsPerUser=3\nJobsPerClient=9\n"
-            "JsonMax=1M\nClientBufferMax=2M\nInboundMax=3M\nMemoryBudget=1G\nSessionsMax=4\nClientRateLimit=5\nClientRateBurst=6\nSessionTTL=2min\nShutdownTimeout=1min 5s\nLogLevel=debug\nStderrRate=11\n"
+            "JsonMax=1M\nClientBufferMax=2M\nInboundMax=3M\n"
+            "MemoryBudget=1G\nSessionsMax=4\nClientRateLimit=5\nClientRateBurst=6\nSessionTTL=2min\nShutdownTimeout=1min 5s\nLogLevel=debug\nStderrRate=11\n"
             "StderrInterval=2s\nObserveGroup=0\nSubmitGroup=root\nAdminGroup=root\nDefaultUser=root\n");
         load_clean();
         ck_assert_uint_eq(config->results_max, 1 << 20);
