@@ -108,3 +108,8 @@ unit_tests += test-scale
 test_scale_SOURCES = %D%/test-scale.c
 test_scale_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_scale_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-simulation
+test_simulation_SOURCES = %D%/test-simulation.c
+test_simulation_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_simulation_LDADD = $(UNIT_LIBS)
