@@ -41,8 +41,11 @@ void pool_leave_session(Pool *p, Job *j) {
         Session *s = j->bound;
 
         j->bound = NULL;
-        if (s)
-                session_leave(p->sessions, s, now_usec());
+        if (!s)
+                return;
+        if (s->n_jobs == 1) /* nothing of it waits for a worker any more */
+                pool_unwait_session(p, s);
+        session_leave(p->sessions, s, now_usec());
 }
 
 static void enter_session(Pool *p, Job *j, Session *s) {
@@ -308,8 +311,6 @@ static void seat_sessions(Pool *p) {
                 if (!worker_has_slot(w) || !pool_worker_fresh(w))
                         continue;
                 pool_unwait_session(p, s);
-                if (!s->jobs || job_queue_empty(s->jobs)) /* they were cancelled meanwhile */
-                        continue;
                 session_bind(s, w);
                 pool_forget_parked(w);
                 w->parked = TAKE_PTR(s->jobs);

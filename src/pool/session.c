@@ -103,6 +103,16 @@ int session_new(SessionTable *t, const char *pool, uid_t uid, const char *name, 
         return 0;
 }
 
+void session_place(SessionTable *t, Session *s, Session **at) {
+        List *l = *at ? &(*at)->use : &t->idle;
+
+        list_remove(&s->use);
+        while (l->next != &t->idle && list_entry(l->next, Session, use)->used_usec <= s->used_usec)
+                l = l->next;
+        list_prepend(l, &s->use);
+        *at = s;
+}
+
 static void unbind(Session *s) {
         if (!s->worker)
                 return;

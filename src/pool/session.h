@@ -45,6 +45,8 @@ Session *session_find(const SessionTable *t, const char *pool, uid_t uid, const 
 /* Makes one that is not there yet, without a worker; `pool` is interned. The one that has not been used for longest makes room. Returns 0,
  * -ENOSPC where all are in use, -ENOMEM. */
 int session_new(SessionTable *t, const char *pool, uid_t uid, const char *name, uint64_t now, Session **ret);
+/* Puts one that has no job where it belongs by its used_usec, which is not before that of the one that *at is at; NULL for the first. */
+void session_place(SessionTable *t, Session *s, Session **at);
 /* Binds it to a worker, in place of the one that it has. */
 void session_bind(Session *s, Worker *w);
 /* A job is given to its worker, or waits for it; and is not, or does not, any more. */

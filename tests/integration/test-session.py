@@ -342,4 +342,51 @@ def Max_bounds_exclusive_sessions():
         check(c not in (a, b))
 
 
+@test
+def exclusive_jobs_that_wait_can_be_cancelled_and_the_pool_shrinks_again():
+    with house(Min=0, Max=3, tier='warm', SessionExclusive='yes', IdleTimeout='50ms', conf={'SessionTTL': '1s'}) as f, f.jobs() as j:
+        gate = f.gate()
+        held = [j.submit('w', gate.payload, 'gate', session=s) for s in 'abc']
+        wait_until(lambda: f.pool('w')['running'] == 3, what='three sessions to be at work')
+        waiting = [j.submit('w', b'', 'pid', session=s) for s in 'defde']
+        waits(f, 5)
+        check(f.call('ListSessions', session='d')['sessions'][0].get('worker') is None)
+        contains(f.flowctl('session', 'show', 'd', check_status=0).stdout.decode(), 'it waits for one')
+        f.flowctl('reexec', check_status=0)
+        waits(f, 5)
+        for i in waiting:
+            j.cancel(i)
+            ended(j.result(i), 'cancelled')
+        equal((f.pool('w')['parked'], f.pool('w')['queued']), (0, 0))
+        gate.open()
+        for i in held:
+            completed(j.result(i))
+        wait_until(lambda: f.pool('w')['workers'] == 0, 20, 'the workers to be stopped, their sessions being over')
+        equal(f.call('ListSessions')['total'], 0)
+        equal(f.pool('w')['wanted'], 0)
+
+
+@test
+def exclusive_becomes_soft_and_back():
+    with house(Min=2, Max=2, SessionExclusive='yes') as f, f.jobs() as j:
+        f.wait_ready('w', 2)
+        gate = f.gate()
+        held = [j.submit('w', gate.payload, 'gate', session=s) for s in 'ab']
+        wait_until(lambda: f.pool('w')['running'] == 2)
+        waiting = [j.submit('w', b'', 'pid', session=s) for s in 'cdc']
+        waits(f, 3)
+        f.write_pool('w', pool('w', 'hot', Min=2, Max=2))
+        f.call('Reload')
+        waits(f, 0)
+        gate.open()
+        for i in held + waiting:
+            completed(j.result(i))
+        completed(j.run('w', b'', 'echo'))
+        f.write_pool('w', pool('w', 'hot', Min=2, Max=2, SessionExclusive='yes'))
+        f.call('Reload')
+        fresh, how = pid(j, 'c')
+        equal(how, MISS)
+        check(fresh not in {int(j.results[i].payload) for i in waiting}, 'a used worker was given to a session')
+
+
 main()

@@ -105,6 +105,34 @@ START_TEST(the_unused_expire) {
 }
 END_TEST
 
+START_TEST(restored_in_the_order_of_their_use) {
+        static const uint64_t used[2][3] = { { 10, 30, 50 }, { 5, 40, 60 } };
+        SessionTable t;
+        Worker w;
+
+        worker_init(&w);
+        session_table_init(&t, 1);
+        for (unsigned pool = 0; pool < 2; pool++) {
+                Session *at = NULL;
+
+                for (unsigned i = 0; i < 3; i++) {
+                        Session *s;
+
+                        ck_assert_int_eq(session_new(&t, pool ? "q" : "p", 0, (char[]) { (char) ('a' + i), 0 }, used[pool][i], &s), 0);
+                        session_place(&t, s, &at);
+                        session_bind(s, &w);
+                }
+        }
+        uint64_t last = 0;
+        LIST_FOREACH(l, &t.idle) {
+                ck_assert_uint_ge(list_entry(l, Session, use)->used_usec, last);
+                last = list_entry(l, Session, use)->used_usec;
+        }
+        ck_assert_uint_eq(last, 60);
+        session_table_done(&t);
+}
+END_TEST
+
 static unsigned n_unbound;
 static void on_unbound(SessionTable *t, Session *s, Worker *w) {
         ck_assert_ptr_nonnull(t);
@@ -143,4 +171,5 @@ START_TEST(a_workers_end_is_its_sessions_end) {
 }
 END_TEST
 
-UNIT_MAIN("session", found_by_pool_user_and_name, the_longest_unused_makes_room, the_unused_expire, a_workers_end_is_its_sessions_end)
+UNIT_MAIN("session", found_by_pool_user_and_name, the_longest_unused_makes_room, the_unused_expire, restored_in_the_order_of_their_use,
+          a_workers_end_is_its_sessions_end)
