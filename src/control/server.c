@@ -104,7 +104,7 @@ bool server_rate(Server *s, const Peer *p, char **reterr_text) {
         uint64_t wait = 0;
         char span[64];
 
-        if (bucket_table_take(&s->rates, p->uid, s->limits.rate, s->limits.burst, now_usec(), &wait))
+        if (s->limits.rate == 0 || bucket_table_take(&s->rates, p->uid, s->limits.rate, s->limits.burst, now_usec(), &wait))
                 return true;
         s->jobs->refused++;
         *reterr_text = str_printf("uid %u may submit ClientRateLimit=%u jobs a second; come again in %s", p->uid, s->limits.rate,

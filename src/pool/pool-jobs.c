@@ -357,7 +357,7 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
                 return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
                               size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
         }
-        if (!token_bucket_take(&p->rate, p->config->rate_limit, p->config->rate_burst, now_usec(), &wait))
+        if (p->config->rate_limit > 0 && !token_bucket_take(&p->rate, p->config->rate_limit, p->config->rate_burst, now_usec(), &wait))
                 return refuse(p, -EDQUOT, reterr_text, "pool %s takes RateLimit=%u jobs a second; come again in %s", p->name, p->config->rate_limit,
                               usec_format(span, sizeof(span), wait));
         r = job_table_add(p->jobs, j);

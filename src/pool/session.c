@@ -7,7 +7,6 @@
  */
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "basic/str.h"
 #include "pool/session.h"
@@ -46,7 +45,10 @@ static size_t make_key(char buf[static KEY_MAX], const char *pool, uid_t uid, co
         if (n > NAME_LENGTH_MAX || length >= JOB_NAME_MAX)
                 return 0;
         memcpy(buf, pool, n);
-        n += (size_t) snprintf(buf + n, KEY_MAX - n, " %u ", uid);
+        buf[n++] = ' ';
+        for (int shift = 28; shift >= 0; shift -= 4) /* for each job of a session: printf() would be half of it */
+                buf[n++] = "0123456789abcdef"[uid >> shift & 15];
+        buf[n++] = ' ';
         memcpy(buf + n, name, length + 1);
         return n;
 }
