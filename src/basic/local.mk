@@ -17,6 +17,7 @@ libbasic_la_SOURCES = \
 noinst_LIBRARIES += libloop.a
 libloop_a_SOURCES = \
 	%D%/fault.c %D%/fault.h \
+	%D%/heap.c %D%/heap.h \
 	%D%/hot.c %D%/hot.h \
 	%D%/log.c %D%/log.h \
 	%D%/state.c %D%/state.h \

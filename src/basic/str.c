@@ -442,6 +442,13 @@ uint64_t random_u64(void) {
         return v;
 }
 
+uint64_t usec_after(uint64_t usec) {
+        if (usec == USEC_INFINITY)
+                return usec;
+        uint64_t now = now_usec();
+        return usec >= USEC_INFINITY - now ? USEC_INFINITY : now + usec;
+}
+
 uint64_t usec_jitter(uint64_t usec, unsigned percent) {
         uint64_t span = usec / 100 * percent;
 

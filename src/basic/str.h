@@ -57,6 +57,8 @@ uint64_t realtime_usec(void); /* CLOCK_REALTIME */
 
 /* Random bits from the kernel; good for jitter, ids and hash seeds. */
 uint64_t random_u64(void);
+/* now_usec() and so much more; USEC_INFINITY stays that. */
+uint64_t usec_after(uint64_t usec);
 /* `usec` varied by up to ±percent. */
 uint64_t usec_jitter(uint64_t usec, unsigned percent);
 

@@ -11,71 +11,22 @@
 #include "basic/str.h"
 #include "basic/timer.h"
 
-static Timer *meld(Timer *a, Timer *b) {
-        if (!a || !b)
-                return a ? a : b;
-        if (b->when < a->when) {
-                Timer *t = a;
-                a = b;
-                b = t;
-        }
-        b->prev = a;
-        b->next = a->child;
-        if (a->child)
-                a->child->prev = b;
-        a->child = b;
-        return a;
+static Timer *first(const TimerQueue *q) {
+        return q->heap.root ? CONTAINER_OF(q->heap.root, Timer, node) : NULL;
 }
 
-/* Melds a list of siblings in pairs, then the pairs from the last to the first. */
-static Timer *meld_siblings(Timer *first) {
-        Timer *pairs = NULL, *root = NULL;
-
-        while (first) {
-                Timer *a = first, *b = a->next;
-
-                first = b ? b->next : NULL;
-                a->next = a->prev = NULL;
-                if (b)
-                        b->next = b->prev = NULL;
-                a = meld(a, b);
-                a->next = pairs;
-                pairs = a;
-        }
-        while (pairs) {
-                Timer *next = pairs->next;
-
-                pairs->next = NULL;
-                root = meld(root, pairs);
-                pairs = next;
-        }
-        return root;
-}
-
-static void heap_remove(TimerQueue *q, Timer *t) {
-        Timer *sub = meld_siblings(t->child);
-
-        t->child = NULL;
-        if (t == q->root)
-                q->root = sub;
-        else {
-                if (t->prev->child == t)
-                        t->prev->child = t->next;
-                else
-                        t->prev->next = t->next;
-                if (t->next)
-                        t->next->prev = t->prev;
-                q->root = meld(q->root, sub);
-        }
-        t->next = t->prev = NULL;
+static void take_out(TimerQueue *q, Timer *t) {
+        heap_remove(&q->heap, &t->node);
         t->armed = false;
 }
 
 static void source_set(TimerQueue *q) {
-        if (!q->root || q->root->when >= q->source_when)
+        const HeapNode *n = q->heap.root;
+
+        if (!n || n->key >= q->source_when)
                 return;
-        q->source_when = q->root->when;
-        (void) sd_event_source_set_time(q->source, q->root->when);
+        q->source_when = n->key;
+        (void) sd_event_source_set_time(q->source, n->key);
         (void) sd_event_source_set_enabled(q->source, SD_EVENT_ONESHOT);
 }
 
@@ -85,10 +36,8 @@ static int on_time(sd_event_source *s, uint64_t usec, void *userdata) {
 
         (void) s;
         (void) usec;
-        while (q->root && q->root->when <= now) {
-                Timer *t = q->root;
-
-                heap_remove(q, t);
+        for (Timer *t; (t = first(q)) && t->node.key <= now;) {
+                take_out(q, t);
                 t->fire(t);
         }
         q->source_when = USEC_INFINITY;
@@ -109,22 +58,20 @@ int timer_queue_init(TimerQueue *q, sd_event *event, int64_t priority) {
 
 void timer_queue_done(TimerQueue *q) {
         q->source = sd_event_source_disable_unref(q->source);
-        q->root = NULL;
+        q->heap.root = NULL;
 }
 
 void timer_arm(TimerQueue *q, Timer *t, uint64_t when) {
         if (t->armed)
-                heap_remove(q, t);
+                take_out(q, t);
         if (when == USEC_INFINITY)
                 return;
-        t->when = when;
         t->armed = true;
-        t->child = t->next = t->prev = NULL;
-        q->root = meld(q->root, t);
+        heap_add(&q->heap, &t->node, when);
         source_set(q);
 }
 
 void timer_disarm(TimerQueue *q, Timer *t) {
         if (t->armed)
-                heap_remove(q, t);
+                take_out(q, t);
 }

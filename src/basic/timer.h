@@ -5,17 +5,16 @@
 
 #include <systemd/sd-event.h>
 
-#include "basic/macro.h"
+#include "basic/heap.h"
 
 typedef struct Timer {
-        struct Timer *child, *next, *prev; /* prev: the elder sibling, or the parent for the first child */
-        uint64_t when;                     /* CLOCK_MONOTONIC, µs */
+        HeapNode node; /* its key: CLOCK_MONOTONIC, µs */
         bool armed;
         void (*fire)(struct Timer *t);
 } Timer;
 
 typedef struct TimerQueue {
-        Timer *root;
+        Heap heap;
         sd_event_source *source;
         uint64_t source_when;
 } TimerQueue;

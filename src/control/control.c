@@ -96,12 +96,20 @@ void control_invalid(ControlClient *c, const char *parameter) {
         control_error(c, VARLINK_ERROR_INVALID_PARAMETER, o);
 }
 
-void control_others_job(ControlClient *c) {
+static void others(ControlClient *c, const char *what) {
         json_object *o = json_object_new_object();
 
         json_object_object_add(o, "level", json_object_new_string("operate"));
         json_object_object_add(o, "group", json_object_new_string(auth_group(&c->server->auth, LEVEL_OPERATE)));
-        control_fail(c, "NotPermitted", o, "the job is another user's");
+        control_fail(c, "NotPermitted", o, "the %s is another user's", what);
+}
+
+void control_others_job(ControlClient *c) {
+        others(c, "job");
+}
+
+void control_others_session(ControlClient *c) {
+        others(c, "session");
 }
 
 /* --- what a call waits for --- */
@@ -148,6 +156,8 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
                 json_object_object_add(o, "error", json_object_new_string(j->error));
         if (j->code)
                 json_object_object_add(o, "code", json_object_new_string(j->code));
+        if (frame_affinity_to_string(j->affinity))
+                json_object_object_add(o, "affinity", json_object_new_string(frame_affinity_to_string(j->affinity)));
         return o;
 }
 

@@ -46,6 +46,8 @@ typedef struct Method {
         AuthLevel level;
 } Method;
 
+#define SESSIONS_LISTED 1000U /* at most, in one answer */
+
 /* The methods of io.flowd, ended by a NULL name. */
 extern const Method control_methods[];
 
@@ -56,6 +58,7 @@ void control_error(ControlClient *c, const char *error, json_object *parameters)
 void control_fail(ControlClient *c, const char *name, json_object *parameters, const char *format, ...) _printf_(4, 5);
 /* The job is not the peer's own, and it may not look at others'. */
 void control_others_job(ControlClient *c);
+void control_others_session(ControlClient *c);
 void control_invalid(ControlClient *c, const char *parameter);
 void control_events_start(ControlClient *c, const char *pool, unsigned limit);
 void control_watch_start(ControlClient *c, uint64_t interval);
@@ -130,3 +133,7 @@ void method_accept_loss(ControlClient *c, json_object *p);
 void method_cache_stats(ControlClient *c, json_object *p);
 void method_list_cache(ControlClient *c, json_object *p);
 void method_purge_cache(ControlClient *c, json_object *p);
+
+/* methods-session.c */
+void method_list_sessions(ControlClient *c, json_object *p);
+void method_forget_session(ControlClient *c, json_object *p);

@@ -231,6 +231,8 @@ static void send_result(JobClient *c, uint64_t id, Job *j, const Part *part) {
                 frame_put_u8(&fw, FRAME_META_CACHE, (uint8_t) j->cache);
         if (j->encoding != ENCODING_IDENTITY)
                 frame_put_u8(&fw, FRAME_META_ENCODING, (uint8_t) j->encoding);
+        if (j->affinity != FRAME_AFFINITY_NONE)
+                frame_put_u8(&fw, FRAME_META_AFFINITY, (uint8_t) j->affinity);
         if (part->wanted)
                 frame_put_u64(&fw, FRAME_META_SIZE_ALL, blob_size(j->result));
         frame_put_u64(&fw, FRAME_META_RUN_USEC, j->dispatched_usec ? j->finished_usec - j->dispatched_usec : 0);
@@ -372,6 +374,7 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         (void) frame_meta_u8(&f->meta, FRAME_META_ACCEPT, &j->accept);
         (void) frame_meta_u64(&f->meta, FRAME_META_NOT_BEFORE, &j->not_before_usec);
         (void) frame_meta_u64(&f->meta, FRAME_META_RETRY_DELAY, &j->retry_usec);
+        (void) frame_meta_u64(&f->meta, FRAME_META_QUEUE_TIMEOUT, &j->queue_timeout_usec);
         j->own_retries = frame_meta_u32(&f->meta, FRAME_META_RETRIES, &j->retries);
         j->priority = (int32_t) priority;
         j->detached = detached;
@@ -420,6 +423,10 @@ static void on_job(JobClient *c, Frame *f) {
         }
         if (s->stopping) {
                 send_refusal(c, id, "PoolUnavailable", "flowd is stopping");
+                return;
+        }
+        if (!server_rate(s, &c->peer, &why)) {
+                send_refusal(c, id, "RateLimited", why);
                 return;
         }
         j = job_new();

@@ -9,6 +9,7 @@ libcontrol_a_SOURCES = \
 	%D%/job-wishes.c %D%/job-wishes.h \
 	%D%/jobs.c \
 	%D%/methods-route.c \
+	%D%/methods-session.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/objects.c \

@@ -134,7 +134,7 @@ static void method_show_worker(ControlClient *c, json_object *p) {
 static Job *make_job(ControlClient *c, json_object *p) {
         _cleanup_(job_unrefp) Job *j = job_new();
         const char *kind = NULL, *method = NULL, *session = NULL, *key = NULL;
-        int64_t timeout = 0, deadline = 0, priority = 0, retries = 0, retry_delay = 0, not_before = 0;
+        int64_t timeout = 0, deadline = 0, priority = 0, retries = 0, retry_delay = 0, not_before = 0, queue_timeout = 0;
         _cleanup_free_ void *bytes = NULL;
         json_object *v = NULL;
         size_t size = 0;
@@ -145,7 +145,8 @@ static Job *make_job(ControlClient *c, json_object *p) {
             parameter_int(c, p, "timeout_usec", 1, INT64_MAX, &timeout) < 0 ||
             parameter_int(c, p, "deadline_usec", 1, INT64_MAX, &deadline) < 0 || parameter_int(c, p, "priority", INT32_MIN, INT32_MAX, &priority) < 0 ||
             parameter_text(c, p, "key", &key) < 0 || parameter_int(c, p, "retry_delay_usec", 1, INT64_MAX, &retry_delay) < 0 ||
-            parameter_int(c, p, "not_before_usec", 1, INT64_MAX, &not_before) < 0)
+            parameter_int(c, p, "not_before_usec", 1, INT64_MAX, &not_before) < 0 ||
+            parameter_int(c, p, "queue_timeout_usec", 1, INT64_MAX, &queue_timeout) < 0)
                 return NULL;
         int own_retries = parameter_int(c, p, "retries", 0, WORKER_RETRIES_MAX, &retries);
         if (own_retries < 0)
@@ -191,6 +192,7 @@ static Job *make_job(ControlClient *c, json_object *p) {
                 j->retry_usec = (uint64_t) retry_delay;
                 j->not_before_usec = (uint64_t) not_before;
                 j->timeout_usec = (uint64_t) timeout;
+                j->queue_timeout_usec = (uint64_t) queue_timeout;
                 j->deadline_usec = (uint64_t) deadline;
                 j->priority = (int32_t) priority;
                 j->uid = c->peer.uid;
@@ -234,6 +236,10 @@ static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_re
 
         if (c->server->stopping) {
                 control_fail(c, "PoolUnavailable", NULL, "flowd is stopping");
+                return NULL;
+        }
+        if (!server_rate(c->server, &c->peer, &why)) {
+                control_fail(c, "RateLimited", NULL, "%s", strna(why));
                 return NULL;
         }
         if (control_route_request(c, p, &q) < 0)
@@ -497,6 +503,8 @@ const Method control_methods[] = {
         { "PurgeCache", method_purge_cache, LEVEL_OPERATE },
         { "ExplainRoute", method_explain_route, LEVEL_OBSERVE },
         { "ListMethods", method_list_methods, LEVEL_OBSERVE },
+        { "ListSessions", method_list_sessions, LEVEL_OBSERVE },
+        { "ForgetSession", method_forget_session, LEVEL_SUBMIT },
         { "ScalePool", method_scale_pool, LEVEL_OPERATE },
         { "DrainPool", method_drain_pool, LEVEL_OPERATE },
         { "ResumePool", method_resume_pool, LEVEL_OPERATE },

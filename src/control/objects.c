@@ -107,6 +107,16 @@ json_object *control_pool_object(const Pool *p) {
         object_add_int(o, "spawned", p->stats.spawned);
         object_add_int(o, "crashes", p->stats.crashes);
         object_add_int(o, "queue_max", p->config->queue_max);
+        object_add_int(o, "wanted", p->scale_wanted);
+        object_add_text(o, "wanted_for", scale_reason_to_string(p->scale_reason));
+        object_add_text(o, "limited_by", p->limited[0] ? p->limited : NULL);
+        json_object_object_add(o, "utilisation", json_object_new_double(scale_utilisation(&p->scale, slots, 1)));
+        json_object_object_add(o, "arrival_rate", json_object_new_double(scale_rate(&p->scale, now_usec())));
+        object_add_int(o, "memory_each", p->memory_each);
+        object_add_int(o, "parked", p->n_parked);
+        object_add_int(o, "affinity_hits", p->stats.affinity_hits);
+        object_add_int(o, "affinity_misses", p->stats.affinity_misses);
+        object_add_int(o, "affinity_fallbacks", p->stats.affinity_fallbacks);
         object_add_int(o, "latency_p50_usec", histogram_quantile(&p->stats.latency, 0.5));
         object_add_int(o, "latency_p99_usec", histogram_quantile(&p->stats.latency, 0.99));
         object_add_int(o, "run_p50_usec", histogram_quantile(&p->stats.run, 0.5));
@@ -127,6 +137,7 @@ json_object *control_worker_object(const Worker *w, bool whole) {
         object_add_text(o, "state", worker_state_to_string(w->state));
         object_add_int(o, "slots", w->n_slots);
         object_add_int(o, "running", w->n_running);
+        object_add_int(o, "sessions", w->n_sessions);
         for (unsigned i = 0; i < w->n_slots; i++)
                 if (w->slots[i].state == SLOT_RUNNING)
                         json_object_array_add(jobs, json_object_new_string(job_id_format(w->slots[i].job_id, id)));
@@ -162,6 +173,7 @@ json_object *control_job_object(const Server *s, const Job *j) {
         object_add_text(o, "state", job_state_to_string(j->state));
         object_add_text(o, "method", j->method);
         object_add_text(o, "session", j->session);
+        object_add_text(o, "affinity", frame_affinity_to_string(j->affinity));
         object_add_text(o, "kind", payload_kind_to_string(j->kind));
         object_add_int(o, "size", j->payload_size);
         object_add_int(o, "attempts", j->attempts);

@@ -40,6 +40,7 @@ int server_init(Server *s, Host *h, JobTable *t, Router *r, const ServerOps *ops
         *s = (Server) { .host = h, .jobs = t, .router = r, .ops = ops, .userdata = userdata, .control_fd = -1, .jobs_fd = -1 };
         list_init(&s->control_clients);
         list_init(&s->job_clients);
+        bucket_table_init(&s->rates, random_u64());
         return 0;
 }
 
@@ -76,6 +77,7 @@ static void kept_event_done(KeptEvent *e) {
 void server_done(Server *s) {
         control_clients_done(s);
         job_clients_done(s);
+        bucket_table_done(&s->rates);
         s->control_source = sd_event_source_disable_unref(s->control_source);
         s->jobs_source = sd_event_source_disable_unref(s->jobs_source);
         s->control_fd = fd_close(s->control_fd);
@@ -96,6 +98,18 @@ int server_admit(Server *s, const Peer *p, bool control, unsigned n_of_user) {
                            s->limits.connections_max, s->limits.connections_per_user);
         }
         return -EUSERS;
+}
+
+bool server_rate(Server *s, const Peer *p, char **reterr_text) {
+        uint64_t wait = 0;
+        char span[64];
+
+        if (s->limits.rate == 0 || bucket_table_take(&s->rates, p->uid, s->limits.rate, s->limits.burst, now_usec(), &wait))
+                return true;
+        s->jobs->refused++;
+        *reterr_text = str_printf("uid %u may submit ClientRateLimit=%u jobs a second; come again in %s", p->uid, s->limits.rate,
+                                  usec_format(span, sizeof(span), wait));
+        return false;
 }
 
 void server_refused(Server *s, const Peer *p, const char *what, const char *group) {

@@ -29,6 +29,7 @@ typedef struct ServerLimits {
         unsigned connections_max;      /* of each socket */
         unsigned connections_per_user; /* of each socket */
         unsigned jobs_per_client;
+        unsigned rate, burst;          /* of one user: jobs a second, and at once; 0: no limit */
         uint64_t json_max;
         uint64_t client_buffer_max;
 } ServerLimits;
@@ -46,6 +47,7 @@ struct Server {
         Host *host;
         JobTable *jobs;
         Router *router;
+        SessionTable *sessions;
         AuthConfig auth;
         ServerLimits limits;
         const ServerOps *ops;
@@ -56,6 +58,8 @@ struct Server {
         List control_clients, job_clients;
         unsigned n_control, n_jobs;
         uint64_t refused_told;
+
+        BucketTable rates;             /* ClientRateLimit= */
 
         KeptEvent events[EVENTS_KEPT];
         unsigned n_events, event_at;
@@ -79,6 +83,8 @@ int server_deserialize(Server *s, const struct StateReader *sr, const struct jso
 
 /* Checks the connection limits for a peer and tells of a refusal. Returns 0 or -EUSERS. */
 int server_admit(Server *s, const Peer *p, bool control, unsigned n_of_user);
+/* May the peer submit a job now? Else a text for a person, owned by the caller, says when. */
+bool server_rate(Server *s, const Peer *p, char **reterr_text);
 /* Tells the journal that a peer lacks a group; now and then, not each time. */
 void server_refused(Server *s, const Peer *p, const char *what, const char *group);
 void control_client_new(Server *s, int fd);

@@ -330,7 +330,8 @@ static int batch_feed(Batch *b) {
 /* A refusal: is it one to try again later? Returns true where it was dealt with. */
 static bool slot_refused(Batch *b, Slot *s, const FlowResult *result) {
         const char *code = result->code;
-        bool full = streq_ptr(code, "QueueFull") || (result->retry && streq_ptr(code, "AllTiersFailed")), limit = streq_ptr(code, "LimitReached");
+        bool full = streq_ptr(code, "QueueFull") || streq_ptr(code, "RateLimited") || (result->retry && streq_ptr(code, "AllTiersFailed"));
+        bool limit = streq_ptr(code, "LimitReached");
 
         if (b->single || b->stopping || (!full && !limit))
                 return false;

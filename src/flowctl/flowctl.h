@@ -47,6 +47,7 @@ typedef enum OptionId {
         OPTION_TIMEOUT,
         OPTION_DEADLINE,
         OPTION_PRIORITY,
+        OPTION_QUEUE_TIMEOUT,
         OPTION_PAYLOAD,
         OPTION_PROGRESS,
         OPTION_FILE,
@@ -167,6 +168,9 @@ int verb_worker_list(Flowctl *c, int argc, char **argv);
 int verb_worker_show(Flowctl *c, int argc, char **argv);
 int verb_worker_kill(Flowctl *c, int argc, char **argv);
 int verb_worker_recycle(Flowctl *c, int argc, char **argv);
+int verb_session_list(Flowctl *c, int argc, char **argv);
+int verb_session_show(Flowctl *c, int argc, char **argv);
+int verb_session_forget(Flowctl *c, int argc, char **argv);
 int verb_job_list(Flowctl *c, int argc, char **argv);
 int verb_job_show(Flowctl *c, int argc, char **argv);
 int verb_job_cancel(Flowctl *c, int argc, char **argv);

@@ -12,7 +12,7 @@
 #define B(x) (1ULL << OPTION_##x)
 #define O_DURABLE (B(DURABLE) | B(KEY) | B(RETRIES) | B(RETRY_DELAY) | B(DELAY))
 #define O_ROUTE (B(WORKER_TYPE) | B(STRATEGY) | B(FALLBACK) | B(WEIGHT))
-#define O_LIMITS (O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
+#define O_LIMITS (O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(QUEUE_TIMEOUT) | B(PAYLOAD) | O_DURABLE)
 #define O_SOURCES (B(FILE) | B(LINES) | B(NULL) | B(EACH) | B(FILES) | B(FILES_FROM) | B(JOBS) | B(PROGRESS))
 
 const Option options[_OPTION_MAX] = {
@@ -40,6 +40,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Run time of one attempt, in place of the worker type's JobTimeout=" },
         [OPTION_DEADLINE] = { "deadline", 0, "SPAN", "End the job, run or not, so long from now" },
         [OPTION_PRIORITY] = { "priority", 0, "N", "Place in the queue: higher goes first, 0 by default" },
+        [OPTION_QUEUE_TIMEOUT] = { "queue-timeout", 0, "SPAN", "Time in the queue, in place of the pool's QueueTimeout=" },
         [OPTION_PAYLOAD] = { "payload", 0, "KIND", "What the payload is: text (default), json, bytes" },
         [OPTION_PROGRESS] = { "progress", 0, NULL, "Show the job's progress on standard error" },
         [OPTION_FILE] = { "file", 0, "PATH", "The payload is the content of that file" },
@@ -128,6 +129,10 @@ const Verb verbs[] = {
           "Show all about a worker, with the end of its standard error", NULL },
         { "worker kill", "WORKER...", 1, -1, B(SIGNAL), verb_worker_kill, "Kill a worker; its jobs are tried again", NULL },
         { "worker recycle", "WORKER...", 1, -1, 0, verb_worker_recycle, "Replace a worker as soon as it is idle", NULL },
+        { "session list", "", 0, 0, B(POOL), verb_session_list, "List sessions, and the workers that they are bound to", NULL },
+        { "session show", "SESSION...", 1, -1, B(POOL), verb_session_show, "Show all about a session", NULL },
+        { "session forget", "SESSION...", 1, -1, B(POOL), verb_session_forget, "Let a session's next job begin anew",
+          "In a pool with SessionExclusive=yes its worker is stopped, and a new one takes its place." },
         { "events", "", 0, 0, B(POOL) | B(LIMIT) | B(FOLLOW), verb_events, "Show what happened last, or happens", NULL },
         { "logs", "", 0, 0, B(POOL) | B(WORKER) | B(JOB) | B(LIMIT) | B(FOLLOW), verb_logs,
           "Show the journal of flowd and its workers", NULL },

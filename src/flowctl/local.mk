@@ -21,6 +21,7 @@ flowctl_SOURCES = \
 	%D%/progress.c %D%/progress.h \
 	%D%/route.c \
 	%D%/run.c \
+	%D%/session.c \
 	%D%/source.c %D%/source.h \
 	%D%/status.c \
 	%D%/store.c \

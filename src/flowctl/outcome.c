@@ -172,6 +172,8 @@ static void outcome_print_json(Batch *b, const Outcome *o) {
                 put_member(b, ",\"worker\":", o->result->worker);
         if (b->single && o->result && o->result->tier)
                 put_member(b, ",\"tier\":", o->result->tier);
+        if (b->single && o->result && o->result->affinity)
+                put_member(b, ",\"affinity\":", o->result->affinity);
         if (b->single && o->result && o->result->attempts > 0) {
                 put_text(b, ",\"attempts\":");
                 put_number(b, o->result->attempts);

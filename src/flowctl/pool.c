@@ -132,11 +132,22 @@ static void pool_print(json_object *p, bool colours) {
                     " busy",
                     json_int(p, "workers"), json_int(p, "max"), json_int(p, "min"), json_int(p, "target"), json_int(p, "ready"),
                     json_int(p, "busy"));
+        const char *limited = json_text(p, "limited_by"), *wanted_for = json_text(p, "wanted_for");
+        field_print(colours, "Scaling", "wants %" PRId64 " (%s), %.0f%% busy, %.3g jobs/s come%s%s", json_int(p, "wanted"), strna(wanted_for),
+                    json_float(p, "utilisation"), json_float(p, "arrival_rate"), limited && *limited ? "; it may not start more: " : "",
+                    strempty(limited));
         field_print(colours, "Started", "%" PRId64 " worker%s so far, %" PRId64 " %s", spawned, plural((uint64_t) spawned), crashes,
                     crashes == 1 ? "crash" : "crashes");
         field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots));
         field_print(colours, "Queued", "%" PRId64 " of at most %" PRId64 ", %s", json_int(p, "queued"),
                     json_int(p, "queue_max"), format_bytes(a, (uint64_t) json_int(p, "queued_bytes")));
+        uint64_t hits = (uint64_t) json_int(p, "affinity_hits"), misses = (uint64_t) json_int(p, "affinity_misses"),
+                 fallbacks = (uint64_t) json_int(p, "affinity_fallbacks");
+        if (hits + misses + fallbacks > 0)
+                field_print(colours, "Affinity", "%.1f%% hits; %" PRIu64 " hit%s, %" PRIu64 " miss%s, %" PRIu64 " fallback%s; %" PRId64
+                            " job%s for a busy worker", 100.0 * (double) hits / (double) (hits + misses + fallbacks), hits, plural(hits),
+                            misses, misses == 1 ? "" : "es", fallbacks, plural(fallbacks), json_int(p, "parked"),
+                            json_int(p, "parked") == 1 ? " waits" : "s wait");
         field_print(colours, "Ended",
                     "%" PRId64 " completed, %" PRId64 " failed, %" PRId64 " timeout, %" PRId64 " cancelled; %" PRId64 " refused",
                     json_int(p, "completed"), json_int(p, "failed"), json_int(p, "timeout"), json_int(p, "cancelled"),

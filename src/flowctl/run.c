@@ -146,6 +146,9 @@ static int request_choose(Batch *b) {
         r = option_usec(c, OPTION_TIMEOUT, &q->timeout_usec);
         if (r > 0)
                 return r;
+        r = option_usec(c, OPTION_QUEUE_TIMEOUT, &q->queue_timeout_usec);
+        if (r > 0)
+                return r;
         r = option_usec(c, OPTION_DEADLINE, &q->deadline_usec);
         if (r > 0)
                 return r;

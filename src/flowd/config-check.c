@@ -359,6 +359,16 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                 r = loader_warning(l, "Min", "Min=0: a hot pool without a resident worker is a warm one; Tier=warm would say so");
         if (r == 0 && p->min > p->max)
                 r = loader_error(l, min_set ? "Min" : "Max", "Min=%u: is above Max=%u", p->min, p->max);
+        if (r == 0 && p->scale_up_at > 0 && p->scale_down_at >= p->scale_up_at)
+                r = loader_error(l, "ScaleDownAt", "ScaleDownAt=%u: is not below ScaleUpAt=%u", p->scale_down_at, p->scale_up_at);
+        if (r == 0 && p->prewarm && p->tier != TIER_WARM)
+                r = loader_error(l, "PreWarm", "PreWarm=yes: a %s pool starts its workers %s; Tier=warm is allowed, or PreWarm=no",
+                                 tier_to_string(p->tier), p->tier == TIER_HOT ? "ahead anyway" : "for their jobs");
+        if (r == 0 && p->session_exclusive && (p->tier == TIER_COLD || (p->type && p->type->protocol == PROTOCOL_EXEC))) {
+                r = loader_error(l, "SessionExclusive", "SessionExclusive=yes: a worker of this pool serves one job only; a hot or warm pool of "
+                                 "another protocol than exec is allowed");
+                p->session_exclusive = false;
+        }
         if (r == 0 && p->restart_usec > p->restart_max_usec)
                 r = delays_error(l, "RestartDelay", p->restart_usec, "RestartDelayMax", p->restart_max_usec);
         return r;

@@ -164,6 +164,15 @@ static int parse_tier(const ConfigParse *p, void *field, const char *value) {
         return 0;
 }
 
+static int parse_affinity(const ConfigParse *p, void *field, const char *value) {
+        int r = pool_affinity_from_string(value);
+
+        if (r < 0)
+                return refuse(p, "no such affinity", "none or soft is allowed; SessionExclusive=yes binds workers to sessions");
+        *(PoolAffinity *) field = (PoolAffinity) r;
+        return 0;
+}
+
 static int parse_ready(const ConfigParse *p, void *field, const char *value) {
         if (!streq(value, "explicit") && !streq(value, "auto"))
                 return refuse(p, "no such way to be ready", "auto or explicit is allowed");
@@ -514,6 +523,8 @@ static const ConfigKey flowd_keys[] = {
         F("ConnectionsMax", KEY_PLAIN, parse_unsigned, connections_max, 1, 100000),
         F("ConnectionsPerUser", KEY_PLAIN, parse_unsigned, connections_per_user, 1, 100000),
         F("JobsPerClient", KEY_PLAIN, parse_unsigned, jobs_per_client, 1, 1000000),
+        F("ClientRateLimit", KEY_PLAIN, parse_unsigned, client_rate_limit, 0, 1000000),
+        F("ClientRateBurst", KEY_PLAIN, parse_unsigned, client_rate_burst, 0, 1000000),
         F("JsonMax", KEY_PLAIN, parse_size, json_max, 64 * K, 64 * M),
         F("ClientBufferMax", KEY_PLAIN, parse_size, client_buffer_max, M, T),
         F("InboundMax", KEY_PLAIN, parse_size, inbound_max, M, T),
@@ -538,6 +549,9 @@ static const ConfigKey flowd_keys[] = {
         F("RouteLearnAfter", KEY_PLAIN, parse_unsigned, route.learn.after, 1, LEARN_AFTER_MAX),
         F("RouteHotPayloadMax", KEY_PLAIN, parse_size, route.hot_payload_max, 0, UINT64_MAX),
         F("RouteWarmPayloadMax", KEY_PLAIN, parse_size, route.warm_payload_max, 0, UINT64_MAX),
+        F("MemoryBudget", KEY_PLAIN, parse_size, memory_budget, M, UINT64_MAX),
+        F("SessionsMax", KEY_PLAIN, parse_unsigned, sessions_max, 1, 10000000),
+        F("SessionTTL", KEY_PLAIN, parse_span, session_ttl_usec, SEC, USEC_INFINITY),
         F("ShutdownTimeout", KEY_PLAIN, parse_span, shutdown_timeout_usec, 0, DAY),
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
@@ -617,6 +631,20 @@ static const ConfigKey pool_keys[] = {
         P("BreakerCrashes", KEY_PLAIN, parse_unsigned, breaker_crashes, 0, BREAKER_CRASHES_MAX),
         P("BreakerWindow", KEY_PLAIN, parse_span, breaker_window_usec, MS, DAY),
         P("BreakerCooldown", KEY_PLAIN, parse_span, breaker_cooldown_usec, MS, DAY),
+        P("PriorityAging", KEY_PLAIN, parse_interval, priority_aging_usec, MS, POOL_AGING_MAX_USEC),
+        P("QueueTimeout", KEY_PLAIN, parse_span, queue_timeout_usec, MS, USEC_INFINITY),
+        P("ScaleUpAt", KEY_PLAIN, parse_unsigned, scale_up_at, 0, 100),
+        P("ScaleDownAt", KEY_PLAIN, parse_unsigned, scale_down_at, 0, 100),
+        P("ScaleCooldown", KEY_PLAIN, parse_span, scale_cooldown_usec, 0, DAY),
+        P("SpawnRate", KEY_PLAIN, parse_unsigned, spawn_rate, 0, 100000),
+        P("SpawnBurst", KEY_PLAIN, parse_unsigned, spawn_burst, 0, 100000),
+        P("PreWarm", KEY_PLAIN, parse_boolean, prewarm, 0, 0),
+        P("SlowStart", KEY_PLAIN, parse_span, slow_start_usec, 0, HOUR),
+        P("RateLimit", KEY_PLAIN, parse_unsigned, rate_limit, 0, 1000000),
+        P("RateBurst", KEY_PLAIN, parse_unsigned, rate_burst, 0, 1000000),
+        P("Affinity", KEY_PLAIN, parse_affinity, affinity, 0, 0),
+        P("AffinityWait", KEY_PLAIN, parse_span, affinity_wait_usec, 0, HOUR),
+        P("SessionExclusive", KEY_PLAIN, parse_boolean, session_exclusive, 0, 0),
 };
 
 const ConfigTable config_table_flowd = { "Flowd", flowd_keys, ELEMENTSOF(flowd_keys) };

@@ -26,9 +26,14 @@ typedef struct Config {
         unsigned connections_max;      /* ConnectionsMax=1024, control and jobs each */
         unsigned connections_per_user; /* ConnectionsPerUser=256 */
         unsigned jobs_per_client;      /* JobsPerClient=4096 in flight on one connection */
+        unsigned client_rate_limit;    /* ClientRateLimit=0 jobs a second of one user; 0: no limit */
+        unsigned client_rate_burst;    /* ClientRateBurst= at once; 0: as many as ClientRateLimit= */
         uint64_t json_max;             /* JsonMax=8M: one JSON message */
         uint64_t client_buffer_max;    /* ClientBufferMax=128M: what a client leaves unread before it is disconnected */
         uint64_t inbound_max;          /* InboundMax=512M: messages being received, all clients together */
+        uint64_t memory_budget;        /* MemoryBudget=infinity of all workers' memory, above which none beyond Min= is started */
+        unsigned sessions_max;         /* SessionsMax=100000 that are bound to a worker */
+        uint64_t session_ttl_usec;     /* SessionTTL=30min: how long one that has no job stays bound */
         uint64_t shutdown_timeout_usec;/* ShutdownTimeout=30s: what running jobs get when flowd stops */
         int log_level;                 /* LogLevel=info: a syslog level, by name or number */
         unsigned stderr_rate;          /* StderrRate=1000: lines a worker may log ... */

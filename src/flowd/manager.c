@@ -74,6 +74,7 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
         r = pool_new(&m->host, &m->jobs, config, name, &p);
         if (r < 0)
                 return r;
+        p->sessions = &m->sessions;
         p->changed = pool_changed;
         p->userdata = m;
         r = map_add_name(&m->pools_by_name, &p->by_name, name);
@@ -100,12 +101,19 @@ void manager_apply_limits(Manager *m) {
         m->host.stderr_rate = c->stderr_rate;
         m->host.stderr_interval_usec = c->stderr_interval_usec;
         m->host.inbound_max = c->inbound_max;
+        m->host.memory_budget = c->memory_budget;
+        m->server.sessions = &m->sessions;
+        m->sessions.max = c->sessions_max;
+        m->sessions.ttl_usec = c->session_ttl_usec;
+        session_table_trim(&m->sessions);
         m->jobs.results_max = c->results_max;
         m->jobs.results_count_max = c->results_count_max;
         m->server.limits = (ServerLimits) {
                 .connections_max = c->connections_max,
                 .connections_per_user = c->connections_per_user,
                 .jobs_per_client = c->jobs_per_client,
+                .rate = c->client_rate_limit,
+                .burst = c->client_rate_burst,
                 .json_max = c->json_max,
                 .client_buffer_max = c->client_buffer_max,
         };
@@ -209,10 +217,7 @@ static void on_changed(Defer *d) {
 /* A pool with work, a free worker and no dispatch on its way: the dispatcher stands still. */
 static bool is_stuck(Manager *m) {
         LIST_FOREACH(l, &m->pools) {
-                Pool *p = list_entry(l, Pool, link);
-                Worker *w = list_first_entry(&p->free_workers, Worker, free_link);
-
-                if (p->n_queued > 0 && p->state == POOL_RUNNING && w && worker_has_slot(w) && !list_linked(&p->dispatch.link))
+                if (pool_stalled(list_entry(l, Pool, link)))
                         return true;
         }
         return false;
@@ -240,6 +245,7 @@ static void on_tick(Timer *t) {
         if (m->stopping && list_empty(&m->pools)) /* the store has something to write yet */
                 next = MIN(next, now + STORE_POLL_USEC);
         durable_check_aside(&m->jobs);
+        (void) session_table_expire(&m->sessions, now);
         hot_defer(&m->host.hot, &m->changed);
         timer_arm(&m->host.timers, &m->tick, next);
 }
@@ -485,6 +491,8 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
                 return r;
         print_messages(m, true);
         job_table_init(&m->jobs, &m->host);
+        session_table_init(&m->sessions, random_u64());
+        m->sessions.unbound = pool_session_unbound;
         route_init(&m->router, &m->host, &m->jobs, &m->pools, &m->pools_by_name);
         r = server_init(&m->server, &m->host, &m->jobs, &m->router, &manager_server_ops, m);
         if (r < 0)
@@ -532,8 +540,10 @@ void manager_done(Manager *m) {
                 remove_pool(m, list_entry(l, Pool, link));
         if (m->router.pools)
                 route_done(&m->router);
-        if (m->jobs.host)
+        if (m->jobs.host) {
                 job_table_done(&m->jobs);
+                session_table_done(&m->sessions);
+        }
         map_done(&m->pools_by_name);
         map_done(&m->host.by_pid);
         while ((n = m->names.next) && n != &m->names) {

@@ -21,6 +21,7 @@ typedef struct Manager {
         Host host;
         Store *store;            /* NULL until it is opened */
         JobTable jobs;
+        SessionTable sessions;
         Router router;
         Server server;
         Reaper reaper;

@@ -41,6 +41,10 @@ static void serialize_jobs(Manager *m, StateWriter *sw, json_object *root) {
         state_put_object(sw, root, "totals", totals);
 }
 
+static void put_id(Job *j, void *userdata) {
+        json_object_array_add(userdata, json_object_new_int64((int64_t) j->id));
+}
+
 static int serialize_pools(Manager *m, StateWriter *sw, json_object *root) {
         json_object *a = json_object_new_array();
         int r = 0;
@@ -50,10 +54,9 @@ static int serialize_pools(Manager *m, StateWriter *sw, json_object *root) {
                 json_object *o = json_object_new_object(), *queue = json_object_new_array();
 
                 r = pool_serialize(p, sw, o);
-                LIST_FOREACH(k, &p->queue)
-                        json_object_array_add(queue, json_object_new_int64((int64_t) list_entry(k, Job, queue_link)->id));
+                pool_foreach_queued(p, put_id, queue);
                 LIST_FOREACH(k, &p->waiting)
-                        json_object_array_add(queue, json_object_new_int64((int64_t) list_entry(k, Job, queue_link)->id));
+                        put_id(list_entry(k, Job, queue_link), queue);
                 state_put_object(sw, o, "queue", queue);
                 json_object_array_add(a, o);
                 if (r < 0)

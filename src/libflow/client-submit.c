@@ -146,6 +146,8 @@ static void request_put(FrameWriter *w, const FlowRequest *q) {
                 frame_put_u64(w, FRAME_META_NOT_BEFORE, q->not_before_usec);
         if (q->accept != 0)
                 frame_put_u8(w, FRAME_META_ACCEPT, (uint8_t) q->accept);
+        if (q->queue_timeout_usec > 0)
+                frame_put_u64(w, FRAME_META_QUEUE_TIMEOUT, q->queue_timeout_usec);
 }
 
 static int client_may_queue(FlowClient *c) {

@@ -206,7 +206,7 @@ static int client_payload(FlowClient *c, const void **ret, size_t *ret_size) {
 
 static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         FlowResult *result = &c->event.result;
-        uint8_t status, kind = FLOW_BYTES, retry = 0, cache = FLOW_CACHE_NONE, encoding = FLOW_ENCODING_NONE;
+        uint8_t status, kind = FLOW_BYTES, retry = 0, cache = FLOW_CACHE_NONE, encoding = FLOW_ENCODING_NONE, affinity = FRAME_AFFINITY_NONE;
         uint32_t attempts = 0;
         int r;
 
@@ -225,6 +225,8 @@ static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         (void) frame_meta_u64(m, FRAME_META_SIZE_ALL, &result->size_all);
         result->status = (FlowStatus) status;
         result->kind = (FlowKind) kind;
+        (void) frame_meta_u8(m, FRAME_META_AFFINITY, &affinity);
+        result->affinity = frame_affinity_to_string((FrameAffinity) affinity);
         result->retry = retry;
         (void) frame_meta_u8(m, FRAME_META_CACHE, &cache);
         (void) frame_meta_u8(m, FRAME_META_ENCODING, &encoding);

@@ -553,7 +553,7 @@ static void probe_failed(Job *j) {
 
         leave(j);
         pool_unqueue(p, j);
-        r = pool_admits(p, j->payload_size, &why);
+        r = pool_admits(p, j->payload_size, j->session, &why);
         if (r < 0) {
                 pool_refused(p, r);
                 p->jobs->refused++;

@@ -44,6 +44,10 @@ PoolConfig *pool_config_new(const char *name) {
                 .breaker_crashes = 5,
                 .breaker_window_usec = 30 * USEC_PER_SEC,
                 .breaker_cooldown_usec = 30 * USEC_PER_SEC,
+                .priority_aging_usec = 30 * USEC_PER_SEC,
+                .queue_timeout_usec = USEC_INFINITY,
+                .affinity = POOL_AFFINITY_SOFT,
+                .affinity_wait_usec = 50 * USEC_PER_MSEC,
         };
         c->name = strdup(name);
         if (!c->name)
@@ -73,6 +77,12 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->restart_usec == b->restart_usec && a->restart_max_usec == b->restart_max_usec &&
                a->healthy_usec == b->healthy_usec && a->breaker_crashes == b->breaker_crashes &&
                a->breaker_window_usec == b->breaker_window_usec && a->breaker_cooldown_usec == b->breaker_cooldown_usec &&
+               a->priority_aging_usec == b->priority_aging_usec && a->queue_timeout_usec == b->queue_timeout_usec &&
+               a->rate_limit == b->rate_limit && a->rate_burst == b->rate_burst &&
+               a->scale_up_at == b->scale_up_at && a->scale_down_at == b->scale_down_at && a->scale_cooldown_usec == b->scale_cooldown_usec &&
+               a->spawn_rate == b->spawn_rate && a->spawn_burst == b->spawn_burst && a->prewarm == b->prewarm &&
+               a->slow_start_usec == b->slow_start_usec && a->affinity == b->affinity &&
+               a->affinity_wait_usec == b->affinity_wait_usec && a->session_exclusive == b->session_exclusive &&
                strv_equal(a->methods, b->methods);
 }
 
@@ -89,6 +99,22 @@ const char *tier_to_string(Tier t) {
 int tier_from_string(const char *s) {
         for (int i = 0; i < _TIER_MAX; i++)
                 if (streq(s, tier_names[i]))
+                        return i;
+        return -EINVAL;
+}
+
+static const char *const affinity_names[_POOL_AFFINITY_MAX] = {
+        [POOL_AFFINITY_NONE] = "none",
+        [POOL_AFFINITY_SOFT] = "soft",
+};
+
+const char *pool_affinity_to_string(PoolAffinity a) {
+        return (unsigned) a < _POOL_AFFINITY_MAX ? affinity_names[a] : NULL;
+}
+
+int pool_affinity_from_string(const char *s) {
+        for (int i = 0; i < _POOL_AFFINITY_MAX; i++)
+                if (streq(s, affinity_names[i]))
                         return i;
         return -EINVAL;
 }

@@ -12,6 +12,12 @@ typedef enum Tier {
         _TIER_MAX,
 } Tier;
 
+typedef enum PoolAffinity {
+        POOL_AFFINITY_NONE,
+        POOL_AFFINITY_SOFT,
+        _POOL_AFFINITY_MAX,
+} PoolAffinity;
+
 typedef struct PoolConfig {
         unsigned n_ref;
 
@@ -30,8 +36,23 @@ typedef struct PoolConfig {
         uint64_t breaker_window_usec;/* BreakerWindow=30s ... make the pool degraded ... */
         uint64_t breaker_cooldown_usec; /* BreakerCooldown=30s ... for so long */
         char **methods;              /* Methods=: names and patterns of what it takes; NULL: any */
+        uint64_t priority_aging_usec;/* PriorityAging=30s: waiting so long counts as one step of priority; 0: it never does */
+        uint64_t queue_timeout_usec; /* QueueTimeout=infinity: a job that has waited so long in the queue ends as timeout */
+        unsigned rate_limit;         /* RateLimit=0: jobs a second that are taken; 0: no limit */
+        unsigned rate_burst;         /* RateBurst=: at once; 0: as many as RateLimit= */
+        unsigned scale_up_at;        /* ScaleUpAt=0 percent of the slots in use: grow before jobs have to wait; 0: off */
+        unsigned scale_down_at;      /* ScaleDownAt=0 percent: do not shrink so that the rest is busier; 0: off */
+        uint64_t scale_cooldown_usec;/* ScaleCooldown=0: time between two changes of size for such reasons */
+        unsigned spawn_rate;         /* SpawnRate=0: workers that are started in a second; 0: no limit */
+        unsigned spawn_burst;        /* SpawnBurst=: at once; 0: as many as SpawnRate= */
+        bool prewarm;                /* PreWarm=no: keep workers for the jobs that are expected */
+        uint64_t slow_start_usec;    /* SlowStart=0: until a new worker takes as many jobs as it has slots */
+        PoolAffinity affinity;       /* Affinity=soft: a session's jobs go to the worker that had them before */
+        uint64_t affinity_wait_usec; /* AffinityWait=50ms: how long they wait for it while others are free */
+        bool session_exclusive;      /* SessionExclusive=no: a worker serves one session only */
 } PoolConfig;
 
+#define POOL_AGING_MAX_USEC (3600 * USEC_PER_SEC) /* so that priority times aging is a time */
 #define POOL_WORKERS_MAX 10000U
 #define BREAKER_CRASHES_MAX 100U
 #define POOL_METHODS_MAX 256U
@@ -45,5 +66,7 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b); /* the worker 
 /* Max= where a file does not say: the CPUs that this process may use, at least `min`. */
 unsigned pool_default_max(unsigned min);
 
+const char *pool_affinity_to_string(PoolAffinity a);
+int pool_affinity_from_string(const char *s); /* -EINVAL */
 const char *tier_to_string(Tier t);
 int tier_from_string(const char *s); /* -EINVAL */

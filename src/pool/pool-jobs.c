@@ -39,6 +39,7 @@ void pool_finish(Pool *p, Job *j, JobResult *r) {
         static const char *const codes[_FRAME_STATUS_MAX] = { NULL, "Failed", "Timeout", "Cancelled", "Refused" };
         EventFields f = pool_fields(p);
 
+        pool_leave_session(p, j);
         job_ref(j);
         f.job = j->id;
         f.session = j->session;
@@ -63,12 +64,16 @@ void pool_finish(Pool *p, Job *j, JobResult *r) {
 
 /* Out of the queue, or out of those that may not be dispatched yet. */
 void pool_unqueue(Pool *p, Job *j) {
-        list_remove(&j->queue_link);
-        if (j->waiting)
+        if (j->waiting) {
+                list_remove(&j->queue_link);
                 p->n_waiting--;
-        else
+        } else {
+                job_queue_remove(j);
                 p->n_queued--;
-        j->waiting = false;
+                p->n_parked -= j->parked;
+        }
+        j->waiting = j->parked = false;
+        pool_leave_session(p, j);
         p->queued_bytes -= j->payload_size;
         timer_disarm(&p->host->timers, &j->timer);
         cached_unqueued(j);
@@ -90,6 +95,7 @@ void pool_suspend_job(Pool *p, Job *j) {
                 return;
         if (list_linked(&j->queue_link))
                 pool_unqueue(p, j);
+        pool_leave_session(p, j);
         j->pool = NULL;
         snprintf(text, sizeof(text), "flowd is stopping; the job is recorded and goes on when flowd runs again: flowctl wait %s", job_id_format(j->id, id));
         job_ref(j);
@@ -135,18 +141,12 @@ static void wait_in(Pool *p, Job *j) {
         p->queued_bytes += j->payload_size;
 }
 
-/* Behind everything of the same or a higher priority; a job that is tried again keeps its place at the front of its class. */
+/* Where its priority and its age put it; a job that is tried again after a crash keeps its age. */
 static void enqueue(Pool *p, Job *j) {
-        List *at = &p->queue;
-
-        if (j->again)
-                for (at = p->queue.next; at != &p->queue && list_entry(at, Job, queue_link)->priority > j->priority; at = at->next)
-                        ;
-        else
-                while (at->prev != &p->queue && list_entry(at->prev, Job, queue_link)->priority < j->priority)
-                        at = at->prev;
-        j->again = false;
-        list_insert_before(at, &j->queue_link);
+        if (!j->again || j->queued_usec == 0)
+                j->queued_usec = now_usec();
+        j->again = j->elsewhere = false;
+        job_queue_add(&p->queue, j);
         p->n_queued++;
         p->queued_bytes += j->payload_size;
         j->state = JOB_QUEUED;
@@ -180,48 +180,85 @@ void pool_leave_waiting(Pool *p) {
         }
 }
 
+static uint64_t queue_timeout(const Pool *p, const Job *j) {
+        return j->queue_timeout_usec > 0 ? j->queue_timeout_usec : p->config->queue_timeout_usec;
+}
+
+/* A time of CLOCK_REALTIME on the clock of timers. */
+static uint64_t monotonic_of(uint64_t real_usec) {
+        uint64_t real = realtime_usec();
+
+        return now_usec() + (real_usec > real ? real_usec - real : 0);
+}
+
+void pool_arm_job(Pool *p, Job *j) {
+        uint64_t until = j->deadline_usec > 0 ? monotonic_of(j->deadline_usec) : USEC_INFINITY;
+
+        if (j->waiting)
+                until = j->not_before_usec > 0 && !cached_waits(j) ? MIN(until, monotonic_of(j->not_before_usec)) : until;
+        else
+                until = MIN(until, j->queue_until);
+        if (j->parked)
+                until = MIN(until, j->park_until);
+        j->timer.fire = on_job_timer;
+        if (until != USEC_INFINITY || j->timer.armed)
+                timer_arm(&p->host->timers, &j->timer, until);
+}
+
 /* Into the queue, or where it waits for its time. */
 static void place(Pool *p, Job *j) {
-        uint64_t real = j->deadline_usec > 0 || j->not_before_usec > 0 ? realtime_usec() : 0, until = USEC_INFINITY;
-
-        if (j->deadline_usec > 0)
-                until = j->deadline_usec;
-        if (j->not_before_usec > real) {
+        if (j->not_before_usec > 0 && j->not_before_usec > realtime_usec()) {
                 /* what is to begin later would keep a pool that closes for as long as somebody likes */
                 if (p->state == POOL_CLOSING && !p->stopping) {
                         leave_closing(p, j);
                         return;
                 }
                 wait_in(p, j);
-                until = MIN(until, j->not_before_usec);
         } else if (cached_begin(p, j))
                 wait_in(p, j);
-        else
+        else {
                 enqueue(p, j);
-        j->timer.fire = on_job_timer;
-        if (until != USEC_INFINITY)
-                timer_arm(&p->host->timers, &j->timer, now_usec() + (until > real ? until - real : 0));
+                j->queue_until = usec_after(queue_timeout(p, j));
+        }
+        pool_arm_job(p, j);
 }
 
 static void on_job_timer(Timer *t) {
         Job *j = CONTAINER_OF(t, Job, timer);
         Pool *p = j->pool;
+        uint64_t now = now_usec();
+        char text[160], span[64];
 
         if (j->deadline_usec > 0 && realtime_usec() >= j->deadline_usec)
                 pool_end_queued(p, j, FRAME_TIMEOUT, NULL, "the job's deadline passed while it was queued");
-        else {
+        else if (j->waiting) {
                 pool_unqueue(p, j);
                 place(p, j);
-        }
+        } else if (now >= j->queue_until) {
+                snprintf(text, sizeof(text), "the job waited in the queue of pool %s for %s (QueueTimeout=)", p->name,
+                         usec_format(span, sizeof(span), queue_timeout(p, j)));
+                pool_end_queued(p, j, FRAME_TIMEOUT, "QueueTimeout", text);
+        } else if (j->parked && now >= j->park_until) {
+                j->elsewhere = true;
+                pool_unpark(p, j);
+        } else
+                pool_arm_job(p, j);
 }
 
 void pool_requeue_restored(Pool *p, Job *j) {
         j->pool = p;
         j->pool_name = p->name;
-        if (j->recording)
+        if (j->recording) {
                 wait_in(p, j); /* its slot says when it may go on */
-        else
-                place(p, j);
+                return;
+        }
+        uint64_t until = j->queue_until;
+        j->again = until > 0;
+        place(p, j);
+        if (until > 0 && j->pool && !j->waiting) {
+                j->queue_until = until;
+                pool_arm_job(p, j);
+        }
 }
 
 void pool_adopt(Pool *p, Job *j) {
@@ -315,8 +352,9 @@ static int unwilling(int error, char **reterr_text, const char *format, ...) {
         return error;
 }
 
-int pool_admits(const Pool *p, uint64_t payload_size, char **reterr_text) {
-        char a[16], b[16];
+int pool_admits(const Pool *p, uint64_t payload_size, const char *session, char **reterr_text) {
+        char a[16], b[16], span[64];
+        uint64_t wait;
 
         if (payload_size > p->config->type->payload_max)
                 return unwilling(-EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s", size_format(a, sizeof(a), payload_size),
@@ -326,19 +364,27 @@ int pool_admits(const Pool *p, uint64_t payload_size, char **reterr_text) {
         if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
                 return unwilling(-ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, pool_state_to_string(p->state),
                                  strna(p->reason), p->name);
+        if (pool_exclusive(p) && !session)
+                return unwilling(-EDESTADDRREQ, reterr_text, "pool %s takes jobs of sessions only (SessionExclusive=yes); name one, such as with --session=",
+                                 p->name);
         if (p->n_queued + p->n_waiting >= p->config->queue_max && p->n_queued + p->n_waiting >= p->config->queue_max + pool_room(p))
                 return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued + p->n_waiting,
                                  p->config->queue_max);
         if (p->queued_bytes + payload_size > p->config->queue_bytes_max)
                 return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
                                  size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
+        wait = p->config->rate_limit > 0 ? token_bucket_wait(&p->rate, p->config->rate_limit, p->config->rate_burst, now_usec()) : 0;
+        if (wait > 0)
+                return unwilling(-EDQUOT, reterr_text, "pool %s takes RateLimit=%u jobs a second; come again in %s", p->name, p->config->rate_limit,
+                                 usec_format(span, sizeof(span), wait));
         return 0;
 }
 
 static int submit(Pool *p, Job *j, char **reterr_text) {
+        uint64_t wait;
         int r;
 
-        r = pool_admits(p, j->payload_size, reterr_text);
+        r = pool_admits(p, j->payload_size, j->session, reterr_text);
         j->probing = r < 0 && cached_may_probe(p, j, r); /* what is in the cache needs no room here */
         if (r < 0 && !j->probing)
                 return r;
@@ -346,6 +392,8 @@ static int submit(Pool *p, Job *j, char **reterr_text) {
                 free(*reterr_text);
                 *reterr_text = NULL;
         }
+        if (p->config->rate_limit > 0)
+                (void) token_bucket_take(&p->rate, p->config->rate_limit, p->config->rate_burst, now_usec(), &wait);
         r = job_table_add(p->jobs, j);
         if (r < 0) {
                 *reterr_text = strdup("out of memory");
@@ -355,6 +403,7 @@ static int submit(Pool *p, Job *j, char **reterr_text) {
         j->pool_name = p->name;
         j->accepted_usec = now_usec();
         j->accepted_real_usec = realtime_usec();
+        scale_arrived(&p->scale, j->accepted_usec);
         if (j->durability == DURABLE_NO) {
                 place(p, j);
                 return cached_probes(j);
@@ -391,6 +440,10 @@ const char *pool_refusal_code(int error) {
                 return "NoSuchPool";
         case -EPERM:
                 return "NotPermitted";
+        case -EDQUOT:
+                return "RateLimited";
+        case -EDESTADDRREQ:
+                return "SessionRequired";
         case -EROFS:
                 return "StoreUnavailable";
         default:
@@ -450,6 +503,8 @@ void pool_job_end(Worker *w, Job *j, JobResult *r) {
         p->n_running--;
         if (p->jobs->attempt_ended)
                 p->jobs->attempt_ended(p->jobs, j, r->status, now_usec() - j->dispatched_usec);
+        scale_ran(&p->scale, now_usec() - j->dispatched_usec);
+        pool_leave_session(p, j);
         if (may_retry(p, j, r))
                 retry(p, w, j, r);
         else
@@ -473,6 +528,7 @@ void pool_job_lost(Worker *w, Job *j) {
         char how[400];
 
         p->n_running--;
+        pool_leave_session(p, j);
         f.job = j->id;
         worker_describe_exit(w, how, sizeof(how));
         if (p->stopping && j->stored) {

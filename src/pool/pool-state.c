@@ -27,6 +27,112 @@ static void deserialize_histogram(const StateReader *sr, const json_object *o, H
         h->max = (uint64_t) state_get_int(o, "max");
 }
 
+/* The longest unused first. */
+static json_object *serialize_sessions(StateWriter *sw, const Pool *p) {
+        json_object *a = json_object_new_array();
+
+        for (unsigned busy = 0; p->sessions && busy < 2; busy++)
+                LIST_FOREACH(l, busy ? &p->sessions->busy : &p->sessions->idle) {
+                        const Session *s = list_entry(l, Session, use);
+                        json_object *o;
+
+                        if (s->pool != p->name || !s->worker)
+                                continue;
+                        o = json_object_new_object();
+                        state_put_text(sw, o, "name", s->name);
+                        state_put_int(sw, o, "uid", s->uid);
+                        state_put_int(sw, o, "generation", (int64_t) s->worker->generation);
+                        state_put_int(sw, o, "created", (int64_t) s->created_usec);
+                        state_put_int(sw, o, "used", (int64_t) s->used_usec);
+                        state_put_int(sw, o, "hits", (int64_t) s->hits);
+                        state_put_int(sw, o, "misses", (int64_t) s->misses);
+                        state_put_int(sw, o, "fallbacks", (int64_t) s->fallbacks);
+                        (void) json_object_array_add(a, o);
+                }
+        return a;
+}
+
+static Worker *find_generation(const Pool *p, uint64_t generation) {
+        LIST_FOREACH(l, (List *) &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->generation == generation)
+                        return w;
+        }
+        return NULL;
+}
+
+/* One whose worker takes no jobs any more was forgotten before, and is not among them. */
+static int deserialize_sessions(Pool *p, const json_object *a) {
+        Session *at = NULL;
+
+        for (size_t i = 0; p->sessions && a && i < json_object_array_length(a); i++) {
+                const json_object *o = json_object_array_get_idx(a, i);
+                Worker *w = find_generation(p, (uint64_t) state_get_int(o, "generation"));
+                const char *name = state_get_text(o, "name");
+                uid_t uid = (uid_t) state_get_int(o, "uid");
+                Session *s;
+
+                if (!w || !name || session_find(p->sessions, p->name, uid, name))
+                        continue;
+                int r = session_new(p->sessions, p->name, uid, name, (uint64_t) state_get_int(o, "used"), &s);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        continue;
+                s->created_usec = (uint64_t) state_get_int(o, "created");
+                s->hits = (uint64_t) state_get_int(o, "hits");
+                s->misses = (uint64_t) state_get_int(o, "misses");
+                s->fallbacks = (uint64_t) state_get_int(o, "fallbacks");
+                session_place(p->sessions, s, &at);
+                session_bind(s, w);
+        }
+        return 0;
+}
+
+/* Running jobs are with their session again. */
+static void enter_sessions(Pool *p, Worker *w) {
+        for (unsigned i = 0; p->sessions && i < w->n_slots; i++) {
+                Job *j = w->slots[i].state == SLOT_RUNNING ? w->slots[i].job : NULL;
+                Session *s = j && j->session ? session_find(p->sessions, p->name, j->uid, j->session) : NULL;
+
+                if (!s || s->worker != w)
+                        continue;
+                session_enter(p->sessions, s, s->used_usec);
+                j->bound = s;
+        }
+}
+
+/* What it has learnt of its load, and what it has used of its limits. */
+static json_object *serialize_load(StateWriter *sw, const Pool *p) {
+        json_object *o = json_object_new_object();
+
+        state_put_int(sw, o, "arrived", (int64_t) p->scale.arrived_usec);
+        state_put_int(sw, o, "gap", (int64_t) p->scale.gap_usec);
+        state_put_int(sw, o, "run", (int64_t) p->scale.run_usec);
+        state_put_int(sw, o, "grown", (int64_t) p->scale.grown_usec);
+        state_put_int(sw, o, "shrunk", (int64_t) p->scale.shrunk_usec);
+        state_put_int(sw, o, "memory_seen", (int64_t) p->memory_seen);
+        state_put_int(sw, o, "rate", (int64_t) p->rate.credit);
+        state_put_int(sw, o, "rate_at", (int64_t) p->rate.at);
+        state_put_int(sw, o, "spawns", (int64_t) p->spawns.credit);
+        state_put_int(sw, o, "spawns_at", (int64_t) p->spawns.at);
+        return o;
+}
+
+static void deserialize_load(Pool *p, const json_object *o) {
+        if (!o)
+                return;
+        p->scale.arrived_usec = (uint64_t) state_get_int(o, "arrived");
+        p->scale.gap_usec = (double) state_get_int(o, "gap");
+        p->scale.run_usec = (double) state_get_int(o, "run");
+        p->scale.grown_usec = (uint64_t) state_get_int(o, "grown");
+        p->scale.shrunk_usec = (uint64_t) state_get_int(o, "shrunk");
+        p->memory_seen = p->memory_each = (uint64_t) state_get_int(o, "memory_seen");
+        p->rate = (TokenBucket) { (uint64_t) state_get_int(o, "rate"), (uint64_t) state_get_int(o, "rate_at") };
+        p->spawns = (TokenBucket) { (uint64_t) state_get_int(o, "spawns"), (uint64_t) state_get_int(o, "spawns_at") };
+}
+
 int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
         json_object *workers = json_object_new_array();
 
@@ -61,6 +167,11 @@ int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
                 }
         }
         state_put_object(sw, o, "workers", workers);
+        state_put_int(sw, o, "hits", (int64_t) p->stats.affinity_hits);
+        state_put_int(sw, o, "misses", (int64_t) p->stats.affinity_misses);
+        state_put_int(sw, o, "fallbacks", (int64_t) p->stats.affinity_fallbacks);
+        state_put_object(sw, o, "sessions", serialize_sessions(sw, p));
+        state_put_object(sw, o, "load", serialize_load(sw, p));
         return sw->error;
 }
 
@@ -96,6 +207,7 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
         p->stats.crashes = (uint64_t) state_get_int(o, "crashes");
         deserialize_histogram(sr, state_get_object(o, "latency"), &p->stats.latency);
         deserialize_histogram(sr, state_get_object(o, "run"), &p->stats.run);
+        deserialize_load(p, state_get_object(o, "load"));
         for (size_t i = 0; workers && i < json_object_array_length(workers); i++) {
                 WorkerSpec spec = pool_worker_spec(p, NULL);
                 Worker *w;
@@ -113,5 +225,11 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
                         list_append(&p->free_workers, &w->free_link);
         }
         pool_recount(p);
-        return 0;
+        p->stats.affinity_hits = (uint64_t) state_get_int(o, "hits");
+        p->stats.affinity_misses = (uint64_t) state_get_int(o, "misses");
+        p->stats.affinity_fallbacks = (uint64_t) state_get_int(o, "fallbacks");
+        int r = deserialize_sessions(p, state_get_object(o, "sessions"));
+        LIST_FOREACH(l, &p->workers)
+                enter_sessions(p, list_entry(l, Worker, link));
+        return r;
 }

@@ -20,12 +20,9 @@
 
 #define RESTART_JITTER 20U                    /* percent */
 #define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
-#define SPAWN_ROUND_MAX 16U                   /* workers that are started in one round */
 #define EXIT_PERMANENT 125
 
-static void on_dispatch(Defer *d);
 static void on_timer(Timer *t);
-static void pool_check(Pool *p);
 
 static const char *const state_names[_POOL_STATE_MAX] = {
         [POOL_STARTING] = "starting",
@@ -59,9 +56,11 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
         list_init(&p->link);
         list_init(&p->workers);
         list_init(&p->free_workers);
-        list_init(&p->queue);
+        job_queue_init(&p->queue, config->priority_aging_usec, random_u64());
+        list_init(&p->resumed);
+        list_init(&p->session_wait);
         list_init(&p->waiting);
-        p->dispatch.run = on_dispatch;
+        p->dispatch.run = pool_on_dispatch;
         p->timer.fire = on_timer;
         *ret = p;
         return 0;
@@ -71,9 +70,12 @@ Pool *pool_free(Pool *p) {
         if (!p)
                 return NULL;
         assert(pool_empty(p));
+        pool_forget_sessions(p);
+        p->host->memory_planned -= p->memory_planned;
         timer_disarm(&p->host->timers, &p->timer);
         hot_undefer(&p->dispatch);
         list_remove(&p->link);
+        job_queue_done(&p->queue);
         pool_config_unref(p->config);
         free(p->crash_times);
         free(p->reason);
@@ -112,18 +114,14 @@ static void settle(Pool *p) {
                 p->changed(p);
 }
 
-static unsigned pool_floor(const Pool *p) {
+unsigned pool_floor(const Pool *p) {
         if (p->config->tier == TIER_COLD)
                 return 0;
         return MAX(p->target, p->config->min);
 }
 
-static bool single_job(const Pool *p) {
-        return p->config->type->protocol == PROTOCOL_EXEC || p->config->tier == TIER_COLD;
-}
-
 unsigned pool_capacity(const Pool *p) {
-        unsigned slots = single_job(p) ? 1 : p->config->type->slots;
+        unsigned slots = pool_single_job(p) ? 1 : p->config->type->slots;
 
         return MAX(p->config->max, 1U) * slots;
 }
@@ -153,6 +151,7 @@ bool pool_held(const Pool *p) {
 
 static void pool_worker_gone(Pool *p, Worker *w) {
         p->n_workers--;
+        pool_forget_parked(w);
         worker_free(w);
 }
 
@@ -164,6 +163,7 @@ void pool_recount(Pool *p) {
                 p->n_starting += w->state == WORKER_STARTING;
                 p->n_usable += w->state == WORKER_READY || w->state == WORKER_BUSY;
         }
+        pool_count_memory(p);
 }
 
 static void on_worker_ready(Worker *w) {
@@ -177,28 +177,42 @@ static void on_worker_ready(Worker *w) {
                 list_remove(&w->free_link);
                 list_prepend(&p->free_workers, &w->free_link);
         }
+        pool_worker_resumed(p, w);
         if (w->jobs_done == 0 && w->state == WORKER_READY && w->n_running == 0) {
                 EventFields f = worker_fields(w);
 
+                pool_sample_memory(p, w);
                 event_send(p->host, EVENT_WORKER_READY, &f, "%s is ready", w->name);
                 pool_recount(p);
         }
         pool_dispatch_later(p);
 }
 
-/* Jobs that may go elsewhere do, the others end. */
-static void fail_queue(Pool *p, const char *code, const char *why) {
-        EventFields f = pool_fields(p);
-        unsigned moved = 0;
-        Job *j;
+typedef struct QueuedEnd {
+        Pool *pool;
+        const char *code, *why;
+        unsigned moved;
+} QueuedEnd;
 
-        while ((j = list_first_entry(&p->queue, Job, queue_link)))
-                if (p->state != POOL_CLOSING && p->jobs->stranded && p->jobs->stranded(p->jobs, j))
-                        moved++;
-                else
-                        pool_end_queued(p, j, FRAME_FAILED, code, why);
-        if (moved > 0)
-                event_send(p->host, EVENT_JOB_REQUEUED, &f, "%u queued job%s of pool %s went to other pools: %s", moved, plural(moved), p->name, strna(why));
+/* Jobs that may go elsewhere do, the others end. */
+static void fail_one(Job *j, void *userdata) {
+        QueuedEnd *e = userdata;
+        Pool *p = e->pool;
+
+        if (p->state != POOL_CLOSING && p->jobs->stranded && p->jobs->stranded(p->jobs, j))
+                e->moved++;
+        else
+                pool_end_queued(p, j, FRAME_FAILED, e->code, e->why);
+}
+
+static void fail_queue(Pool *p, const char *code, const char *why) {
+        QueuedEnd end = { .pool = p, .code = code, .why = why };
+        EventFields f = pool_fields(p);
+
+        pool_foreach_queued(p, fail_one, &end);
+        if (end.moved > 0)
+                event_send(p->host, EVENT_JOB_REQUEUED, &f, "%u queued job%s of pool %s went to other pools: %s", end.moved, plural(end.moved), p->name,
+                           strna(why));
 }
 
 /* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
@@ -284,6 +298,7 @@ static const WorkerOps worker_ops = {
         .job_end = pool_job_end,
         .job_lost = pool_job_lost,
         .job_released = pool_job_released,
+        .unusable = pool_worker_unusable,
         .dead = on_worker_dead,
 };
 
@@ -305,12 +320,12 @@ WorkerSpec pool_worker_spec(Pool *p, const Job *job) {
                 .ops = &worker_ops,
                 .pool = p,
                 .pool_name = p->name,
-                .single_job = single_job(p),
+                .single_job = pool_single_job(p),
                 .job = job,
         };
 }
 
-static Worker *spawn_one(Pool *p, const Job *job) {
+Worker *pool_spawn(Pool *p, const Job *job) {
         WorkerSpec spec = pool_worker_spec(p, job);
         _cleanup_free_ char *why = NULL;
         Worker *w;
@@ -347,76 +362,11 @@ Worker *pool_find_worker(Pool *p, unsigned slot) {
         return NULL;
 }
 
-/* --- dispatch --- */
-
-static bool give(Pool *p, Worker *w, Job *j) {
-        _cleanup_free_ char *why = NULL;
-        int r;
-
-        pool_unqueue(p, j);
-        (void) fault_point("dispatch");
-        r = worker_assign(w, j, &why);
-        if (r < 0) {
-                JobResult res = { .status = FRAME_FAILED, .code = r == -EMSGSIZE ? "PayloadTooLarge" : "NotCarried",
-                                  .error = why ? TAKE_PTR(why) : strdup(strerror(-r)) };
-
-                pool_finish(p, j, &res);
-                return false;
-        }
-        p->n_running++;
-        (void) fault_point("dispatched");
-        return true;
-}
-
-static Worker *next_free(Pool *p) {
-        List *n;
-
-        while ((n = list_first(&p->free_workers))) {
-                Worker *w = list_entry(n, Worker, free_link);
-
-                if (worker_has_slot(w))
-                        return w;
-                list_remove(&w->free_link);
-        }
-        return NULL;
-}
-
-static bool may_spawn(const Pool *p, uint64_t now) {
+bool pool_may_spawn(const Pool *p, uint64_t now) {
         /* one process a job: those that are ending count. Others may be replaced while they finish what they have. */
-        unsigned bound = single_job(p) ? p->config->max : 2 * p->config->max;
+        unsigned bound = pool_single_job(p) ? p->config->max : 2 * p->config->max;
 
         return p->n_workers < bound && p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
-}
-
-/* exec and cold: a worker is started for the job, so that its environment can name it. */
-static bool spawn_for(Pool *p, Job *j) {
-        if (!may_spawn(p, now_usec()) || (p->state == POOL_DEGRADED && p->n_workers > 0))
-                return false;
-        Worker *w = spawn_one(p, j);
-        return w && w->state == WORKER_READY && give(p, w, j);
-}
-
-static void on_dispatch(Defer *d) {
-        Pool *p = CONTAINER_OF(d, Pool, dispatch);
-        Job *j;
-
-        while (p->state != POOL_PAUSED && !p->host->hold && (j = list_first_entry(&p->queue, Job, queue_link))) {
-                Worker *w = next_free(p);
-
-                if (!w) {
-                        if (p->config->tier == TIER_COLD && p->config->type->protocol == PROTOCOL_EXEC && spawn_for(p, j))
-                                continue;
-                        break;
-                }
-                (void) give(p, w, j);
-                if (!worker_has_slot(w))
-                        list_remove(&w->free_link);
-                else if (list_first(&p->free_workers) == &w->free_link && w->n_slots > 1) {
-                        list_remove(&w->free_link); /* several slots: spread over the workers */
-                        list_append(&p->free_workers, &w->free_link);
-                }
-        }
-        pool_check(p);
 }
 
 /* --- size --- */
@@ -492,71 +442,11 @@ static bool check_recycling(Pool *p, uint64_t now) {
                 event_send(p->host, EVENT_WORKER_RECYCLED, &f, "%s is being replaced after %llu jobs", due->name, (unsigned long long) due->jobs_done);
                 worker_drain(due, USEC_INFINITY, "is being replaced");
                 pool_recount(p);
-        } else if (p->n_starting == 0 && now >= p->spawn_after)
-                (void) spawn_one(p, NULL); /* one above Max= for a moment */
+        } else if (!pool_memory_left(p)) /* no room for both: the successor starts when it is gone */
+                worker_drain(due, USEC_INFINITY, "is being replaced");
+        else if (p->n_starting == 0 && now >= p->spawn_after)
+                (void) pool_spawn(p, NULL); /* one above Max= for a moment */
         return true;
-}
-
-static unsigned wanted_workers(const Pool *p) {
-        unsigned slots = MAX(pool_capacity(p) / MAX(p->config->max, 1U), 1U), free_slots = 0;
-
-        LIST_FOREACH(l, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                if (w->state == WORKER_STARTING)
-                        free_slots += w->n_slots;
-                else if (worker_has_slot(w))
-                        free_slots += w->n_slots - w->n_running - w->n_fenced;
-        }
-        unsigned have = p->n_usable + p->n_starting, more = 0;
-        if (p->n_queued > free_slots && p->state != POOL_PAUSED)
-                more = (p->n_queued - free_slots + slots - 1) / slots;
-        return MAX(pool_floor(p), MIN(have + more, p->config->max));
-}
-
-static void grow(Pool *p, uint64_t now) {
-        unsigned wanted = wanted_workers(p);
-
-        if (p->config->tier == TIER_COLD && p->config->type->protocol == PROTOCOL_EXEC)
-                return; /* started by dispatch, for their job */
-        if (p->state == POOL_DEGRADED)
-                wanted = p->n_usable + MIN(wanted - MIN(wanted, p->n_usable), 1U); /* a probe at a time */
-        if (p->state == POOL_CLOSING && p->n_queued == 0)
-                return;
-        for (unsigned i = 0; p->n_usable + p->n_starting < wanted && may_spawn(p, now); i++) {
-                if (i == SPAWN_ROUND_MAX) { /* the rest after everybody else's turn */
-                        p->spawn_after = now + 1;
-                        return;
-                }
-                if (!spawn_one(p, NULL))
-                        return;
-        }
-}
-
-/* Stops workers above the floor that have been idle for long, or are above Max=; never a busy one. Returns when to look again. */
-static uint64_t shrink(Pool *p, uint64_t now) {
-        unsigned floor_ = p->state == POOL_CLOSING && p->n_queued == 0 ? 0 : pool_floor(p), usable = p->n_usable;
-        uint64_t next = USEC_INFINITY, idle = p->config->idle_timeout_usec;
-
-        if (p->target > 0) /* scaled by hand: down to it at once */
-                idle = 0;
-        if (p->state == POOL_CLOSING && p->n_queued == 0)
-                idle = 0;
-        LIST_FOREACH_SAFE(l, n, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                if (usable <= floor_)
-                        break;
-                if (w->state != WORKER_READY)
-                        continue;
-                if (usable > p->config->max || idle == 0 || (idle != USEC_INFINITY && now >= w->idle_usec + idle)) {
-                        usable--;
-                        worker_drain(w, USEC_INFINITY, NULL);
-                } else if (idle != USEC_INFINITY)
-                        next = MIN(next, w->idle_usec + idle);
-        }
-        pool_recount(p);
-        return next;
 }
 
 /* A pool that is not full within StartTimeout= keeps nobody waiting any longer. Returns when that is. */
@@ -571,15 +461,16 @@ static uint64_t settle_late(Pool *p, uint64_t now) {
         return USEC_INFINITY;
 }
 
-static void pool_check(Pool *p) {
+void pool_check(Pool *p) {
         uint64_t now = now_usec(), next = now + CHECK_USEC;
 
         pool_recount(p);
         if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
                 recovered(p);
         if (p->state == POOL_FAILED || p->state == POOL_CLOSING || !check_recycling(p, now))
-                next = MIN(next, shrink(p, now));
-        grow(p, now);
+                next = MIN(next, pool_shrink(p, now));
+        pool_grow(p, now);
+        next = MIN(next, p->spawn_next);
         if (p->state == POOL_STARTING)
                 recovered(p);
         if (!p->settled)
@@ -643,6 +534,9 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
         PoolConfig *old = p->config;
 
         p->config = pool_config_ref(config);
+        job_queue_set_aging(&p->queue, config->priority_aging_usec);
+        if (old->session_exclusive != config->session_exclusive || old->affinity != config->affinity || old->tier != config->tier)
+                pool_forget_sessions(p);
         if (worker_type_equal(old->type, config->type)) /* the same in other words: running workers stay */
                 LIST_FOREACH(l, &p->workers) {
                         Worker *w = list_entry(l, Worker, link);
@@ -655,6 +549,7 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
         else { /* those that run finish what they have; new jobs are for new workers */
                 LIST_FOREACH_SAFE(l, n, &p->workers)
                         worker_drain(list_entry(l, Worker, link), USEC_INFINITY, "is being replaced: its definition has changed");
+                p->memory_seen = p->memory_each = 0;
                 pool_recount(p);
                 /* and what was broken may be mended */
                 p->spawn_after = p->breaker_until = 0;
@@ -676,18 +571,20 @@ void pool_close(Pool *p) {
         pool_dispatch_later(p);
 }
 
-void pool_stop(Pool *p) {
-        List *const lists[] = { &p->queue, &p->waiting };
+static void suspend_one(Job *j, void *userdata) {
+        pool_suspend_job(userdata, j);
+}
 
+void pool_stop(Pool *p) {
         p->stopping = true;
-        for (size_t i = 0; i < ELEMENTSOF(lists); i++)
-                LIST_FOREACH_SAFE(l, n, lists[i])
-                        pool_suspend_job(p, list_entry(l, Job, queue_link));
+        pool_foreach_queued(p, suspend_one, p);
+        LIST_FOREACH_SAFE(l, n, &p->waiting)
+                pool_suspend_job(p, list_entry(l, Job, queue_link));
         pool_close(p);
 }
 
 bool pool_empty(const Pool *p) {
-        return list_empty(&p->workers) && list_empty(&p->queue) && list_empty(&p->waiting);
+        return list_empty(&p->workers) && p->n_queued == 0 && list_empty(&p->waiting);
 }
 
 void pool_abort(Pool *p, const char *why) {

@@ -4,8 +4,11 @@
 /* A pool: workers of one type, their number, and the queue of jobs that wait for them. */
 
 #include "basic/histogram.h"
+#include "pool/bucket.h"
 #include "pool/job-table.h"
 #include "pool/pool-config.h"
+#include "pool/scale.h"
+#include "pool/session.h"
 #include "worker/worker.h"
 
 typedef enum PoolState {
@@ -21,6 +24,7 @@ typedef enum PoolState {
 typedef struct PoolStats {
         uint64_t completed, failed, timeout, cancelled, refused;
         uint64_t spawned, crashes;
+        uint64_t affinity_hits, affinity_misses, affinity_fallbacks;
         Histogram latency; /* acceptance to end, µs */
         Histogram run;     /* dispatch to end, µs */
 } PoolStats;
@@ -43,10 +47,32 @@ typedef struct Pool {
         unsigned n_workers, n_starting, n_usable, n_running;
         unsigned target;         /* 0: Min= */
 
-        List queue;
+        JobQueue queue;          /* dispatch.c: those that may go to any worker */
         List waiting;            /* jobs that may not be dispatched yet: being recorded, delayed, or with an attempt not proven over */
+        List resumed;            /* Worker.parked_link: a slot, and jobs that wait for just this worker */
+        SessionTable *sessions;  /* NULL: there is no affinity */
+        List session_wait;       /* Session.wait: exclusive ones without a worker, in the order of their coming */
         unsigned n_queued, n_waiting;
+        unsigned n_parked;       /* of n_queued: jobs that wait for the worker of their session */
+        unsigned n_session_wait;
         uint64_t queued_bytes;   /* of both */
+        TokenBucket rate;        /* RateLimit= */
+        TokenBucket spawns;      /* SpawnRate= */
+
+        Scale scale;
+        unsigned scale_wanted;   /* what it decided last */
+        ScaleReason scale_reason;
+        ScaleReason scale_told;
+        bool scale_told_up;
+        uint64_t scale_told_usec, limit_told;
+        char limited[96];        /* why it has fewer workers than it wants; "": it has not */
+        uint64_t spawn_next;     /* when to look again whether to start one */
+        uint64_t memory_seen;    /* the largest resident set of any of its workers */
+        uint64_t memory_each;    /* what a worker is counted as */
+        uint64_t memory_planned; /* its part of Host.memory_planned */
+        uint64_t sampled_usec;
+        unsigned sample_at;
+
         Defer dispatch;
         Timer timer;             /* the next look at sizes, backoff and ages */
 
@@ -70,14 +96,15 @@ Pool *pool_free(Pool *p);
 /* Starts its first workers, and from then on keeps it at its size. */
 void pool_start(Pool *p);
 
-/* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -ENOTCONN (unavailable), -EMSGSIZE (payload too
- * large), -EROFS (the store takes no durable job), -ENOMEM, with a text for a person, owned by the caller. Returns 0; or 1 for a durable job, and
- * for one that has no room here but may be in the cache: it is accepted, or refused, when its watches are told so. */
+/* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -EDQUOT (above RateLimit=), -ENOTCONN (unavailable),
+ * -EDESTADDRREQ (it has no session, and the pool is exclusive), -EMSGSIZE (payload too large), -EROFS (the store takes no durable job), -ENOMEM,
+ * with a text for a person, owned by the caller. Returns 0; or 1 for a durable job, and for one that has no room here but may be in the cache: it
+ * is accepted, or refused, when its watches are told so. */
 int pool_submit(Pool *p, Job *j, char **reterr_text);
 /* The name that programs know a refusal by: "QueueFull", ... */
 const char *pool_refusal_code(int error);
 /* 0 where a new job with such a payload could be taken now, or what pool_submit() would refuse it with; the text is made unless it is NULL. */
-int pool_admits(const Pool *p, uint64_t payload_size, char **reterr_text);
+int pool_admits(const Pool *p, uint64_t payload_size, const char *session, char **reterr_text);
 /* An operator holds it back: it would queue a job, and leave it there. */
 bool pool_held(const Pool *p);
 /* A job was not even submitted for that reason: counted, and told of, as a refusal. */
@@ -99,6 +126,15 @@ void pool_recorded(Pool *p, Job *j, bool accepted);
 void pool_not_recorded(Pool *p, Job *j, const JobRefusal *why);
 /* Capacity in jobs at a time, and work in hand and queued. */
 unsigned pool_capacity(const Pool *p);
+
+/* Forgets a session of this pool: its next job begins anew, in an exclusive pool with another worker. */
+void pool_forget_session(Pool *p, Session *s);
+/* SessionTable.unbound */
+void pool_session_unbound(SessionTable *t, Session *s, Worker *w);
+/* True where it has jobs for a free worker, and no dispatch is on its way. */
+bool pool_stalled(const Pool *p);
+/* Calls `f` for each job that may be dispatched, whomever it waits for. `f` may remove that job. */
+void pool_foreach_queued(Pool *p, void (*f)(Job *j, void *userdata), void *userdata);
 
 /* target within [Min, Max], else -ERANGE. */
 int pool_scale(Pool *p, unsigned target);

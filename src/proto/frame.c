@@ -285,6 +285,12 @@ const char *frame_status_to_string(FrameStatus s) {
         return (size_t) s < ELEMENTSOF(names) ? names[s] : NULL;
 }
 
+const char *frame_affinity_to_string(FrameAffinity a) {
+        static const char *const names[_FRAME_AFFINITY_MAX] = { NULL, "hit", "miss", "fallback" };
+
+        return (unsigned) a < _FRAME_AFFINITY_MAX ? names[a] : NULL;
+}
+
 static const char *const kinds[_PAYLOAD_KIND_MAX] = {
         [PAYLOAD_TEXT] = "text",
         [PAYLOAD_JSON] = "json",

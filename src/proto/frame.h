@@ -100,6 +100,8 @@ typedef enum FrameTag {
         FRAME_META_WEIGHT = 54,   /* u32: 1 is light, 10 heavy */
         FRAME_META_FALLBACK = 55, /* text: "auto", "none", or the tiers that follow the chosen one */
         FRAME_META_RAN_TIER = 56, /* text: in RESULT, the tier that the job went to */
+        FRAME_META_AFFINITY = 58, /* u8: in RESULT, of a job with a session: FrameAffinity */
+        FRAME_META_QUEUE_TIMEOUT = 59, /* u64 µs: how long the job may wait in the queue; in place of QueueTimeout= */
         _FRAME_META_MAX = 64,
 } FrameTag;
 
@@ -111,6 +113,15 @@ typedef enum FrameStatus {
         FRAME_REFUSED = 4, /* never accepted: CODE and ERROR say why */
         _FRAME_STATUS_MAX,
 } FrameStatus;
+
+/* Whether the last attempt ran on the worker that the job's session is bound to. */
+typedef enum FrameAffinity {
+        FRAME_AFFINITY_NONE = 0,     /* there is no session, or the pool does not heed it */
+        FRAME_AFFINITY_HIT = 1,
+        FRAME_AFFINITY_MISS = 2,     /* the session was bound to none: it is to this one now */
+        FRAME_AFFINITY_FALLBACK = 3, /* that worker was busy for longer than the job may wait */
+        _FRAME_AFFINITY_MAX,
+} FrameAffinity;
 
 #define FRAME_DURABLE_IF_POSSIBLE 3U /* FRAME_META_DURABLE */
 
@@ -188,5 +199,6 @@ ssize_t frame_writer_end(FrameWriter *w, FrameHeader *h, size_t payload);
 
 const char *frame_type_to_string(FrameType t);     /* "JOB"; NULL where unknown */
 const char *frame_status_to_string(FrameStatus s); /* "completed"; NULL where unknown */
+const char *frame_affinity_to_string(FrameAffinity a); /* "hit"; NULL for none, and where unknown */
 const char *payload_kind_to_string(PayloadKind k); /* "text" */
 int payload_kind_from_string(const char *s);       /* -EINVAL where unknown */

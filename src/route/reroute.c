@@ -23,7 +23,7 @@ static void note(Job *j, const Pool *from) {
                 json_object_put(o);
                 return;
         }
-        int error = pool_admits(from, j->payload_size, &reason);
+        int error = pool_admits(from, j->payload_size, j->session, &reason);
 
         json_object_object_add(o, "tier", json_object_new_string(tier_to_string(from->config->tier)));
         json_object_object_add(o, "pool", json_object_new_string(from->name));

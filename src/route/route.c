@@ -232,7 +232,7 @@ static Pool *preferred(Router *r, const RouteDecision *d, const RouteRequest *q,
 }
 
 int route_admits(const Pool *p, const RouteRequest *q, bool named, char **reterr_text) {
-        int k = pool_admits(p, q->payload_size, reterr_text);
+        int k = pool_admits(p, q->payload_size, q->session, reterr_text);
 
         if (k < 0 || named || !pool_held(p))
                 return k;
@@ -295,7 +295,7 @@ static void attempts_done(Attempts *a) {
 }
 
 static void attempt_add(Attempts *a, Tier t, const char *pool, int error, char *reason) {
-        a->any_full |= error == -EXFULL;
+        a->any_full |= error == -EXFULL || error == -EDQUOT;
         a->all_too_large &= error == -EMSGSIZE;
         if (a->n < ROUTE_ATTEMPTS_MAX)
                 a->list[a->n++] = (Attempt) { .tier = t, .pool = pool, .error = error, .reason = reason };

@@ -54,7 +54,7 @@ const char *route_session_pool(const RouteSessions *s, uid_t uid, const char *na
         return e ? e->pool[t] : NULL;
 }
 
-static RouteSession *session_new(RouteSessions *s, const char *key) {
+static RouteSession *route_session_new(RouteSessions *s, const char *key) {
         size_t size = strlen(key) + 1;
         RouteSession *e;
 
@@ -75,7 +75,7 @@ static RouteSession *session_new(RouteSessions *s, const char *key) {
 static RouteSession *use(RouteSessions *s, const char *key) {
         RouteSession *e = find(s, key);
 
-        if (!e && !(e = session_new(s, key)))
+        if (!e && !(e = route_session_new(s, key)))
                 return NULL;
         list_remove(&e->lru);
         list_prepend(&s->lru, &e->lru);

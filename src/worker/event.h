@@ -17,6 +17,8 @@
         X(EVENT_POOL_RECOVERED, "pool-recovered",      LOG_NOTICE,   "4144358d0bca4600891cf28597a7662b")   \
         X(EVENT_POOL_FULL,      "pool-saturated",      LOG_WARNING,  "217fff26a95947cbbeeec846f5fa8e65")   \
         X(EVENT_POOL_SCALED,    "pool-scaled",         LOG_INFO,     "74fe2bbc5e754e119d2708c5a9de21b6")   \
+        X(EVENT_POOL_AUTOSCALED,"pool-autoscaled",     LOG_INFO,     "dfd55ccd14cd473dbc3e501b1b7b603d")   \
+        X(EVENT_POOL_LIMITED,   "pool-limited",        LOG_NOTICE,   "bc0d27ce31274d8d87a1c9b53822bf9d")   \
         X(EVENT_POOL_DRAINED,   "pool-drained",        LOG_NOTICE,   "9c4f583a11264a0db02473daa35f91cc")   \
         X(EVENT_POOL_RESUMED,   "pool-resumed",        LOG_NOTICE,   "c954e397e8a7407db0352d9f19882fb4")   \
         X(EVENT_WORKER_STARTED, "worker-started",      LOG_DEBUG,    "e9be7d14eb65400aa430343062ee7218")   \

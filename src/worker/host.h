@@ -42,6 +42,9 @@ struct Host {
         bool hold;                /* a re-exec waits for the store: no job is taken, none dispatched */
         char *directory;          /* where workers start, unless their type says otherwise */
 
+        uint64_t memory_planned;  /* what all pools' workers are counted as, in bytes, and ... */
+        uint64_t memory_budget;   /* ... MemoryBudget= */
+
         /* limits, from the configuration */
         uint64_t json_max;
         unsigned stderr_rate;

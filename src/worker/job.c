@@ -20,6 +20,7 @@ Job *job_new(void) {
         j->n_ref = 1;
         list_init(&j->watches);
         list_init(&j->queue_link);
+        list_init(&j->class_link);
         list_init(&j->table_link);
         list_init(&j->flight_link);
         return j;

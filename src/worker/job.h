@@ -69,7 +69,9 @@ struct Job {
         void *pool;              /* its Pool while it is queued or running */
         const char *pool_name;   /* interned: lives as long as flowd */
         void *worker;            /* its Worker while it is running */
-        List queue_link;
+        List queue_link;         /* in its pool's queue, or among its waiting jobs */
+        List class_link;         /* likewise, and its share of the queue: pool/queue.h */
+        void *share;
         Timer timer;             /* queued: the deadline; delayed: not_before_usec */
         List watches;
 
@@ -99,7 +101,15 @@ struct Job {
         bool recording;          /* the store is being asked: it is not dispatched meanwhile */
         bool cancel_wanted;      /* meanwhile */
         bool waiting;            /* stands among its pool's waiting jobs */
-        bool again;              /* goes to the front of its class */
+        bool again;              /* keeps its age, and so its place in the queue */
+        bool parked;             /* waits for its session's worker */
+        bool elsewhere;          /* has waited for it in vain */
+        FrameAffinity affinity;  /* of the last attempt */
+        void *bound;             /* its Session, while it waits for the worker of that, or runs on it */
+        uint64_t queued_usec;    /* CLOCK_MONOTONIC: its age in the queue counts from here */
+        uint64_t queue_timeout_usec; /* how long it may stand there; 0: the pool's QueueTimeout= */
+        uint64_t queue_until;    /* CLOCK_MONOTONIC, likewise: when that is over */
+        uint64_t park_until;     /* CLOCK_MONOTONIC: when it goes elsewhere */
         JobResult *ending;       /* its end, while that is being recorded */
         uid_t uid;
         JobRoute route;

@@ -36,7 +36,7 @@ static json_object *serialize_slot(StateWriter *sw, const WorkerSlot *s) {
         state_put_int(sw, o, "attempt", s->attempt);
         state_put_int(sw, o, "held", s->held != NULL);
         if (s->timer.armed)
-                state_put_int(sw, o, "until", (int64_t) s->timer.when);
+                state_put_int(sw, o, "until", (int64_t) s->timer.node.key);
         return o;
 }
 
@@ -200,7 +200,7 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
         state_put_fd(sw, o, "err", w->err.fd);
         state_put_fd(sw, o, "cgroup_fd", w->cgroup_fd);
         if (w->timer.armed)
-                state_put_int(sw, o, "until", (int64_t) w->timer.when);
+                state_put_int(sw, o, "until", (int64_t) w->timer.node.key);
         if (n_out > 0)
                 state_put_bytes(sw, o, "out", out, n_out);
         if (w->type->protocol == PROTOCOL_FRAME)
@@ -421,12 +421,19 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "durability", j->durability);
         state_put_int(sw, o, "stored", j->stored);
         state_put_int(sw, o, "cancel_wanted", j->cancel_wanted);
+        state_put_int(sw, o, "affinity", j->affinity);
+        state_put_int(sw, o, "queue_timeout", (int64_t) j->queue_timeout_usec);
+        if (j->state == JOB_QUEUED && !j->waiting) {
+                state_put_int(sw, o, "queued", (int64_t) j->queued_usec);
+                state_put_int(sw, o, "queue_until", (int64_t) j->queue_until);
+        }
 }
 
 /* The codes are constants of this image. */
 const char *job_known_code(const char *s) {
         static const char *const codes[] = { "Failed",         "Timeout",    "Cancelled",       "Refused",        "Crashed",
-                                             "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge", "PayloadDamaged" };
+                                             "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge", "PayloadDamaged",
+                                             "QueueTimeout",   "LimitReached", "SessionRequired" };
 
         for (size_t i = 0; s && i < ELEMENTSOF(codes); i++)
                 if (streq(codes[i], s))
@@ -508,6 +515,10 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         j->stored = state_get_int(o, "stored");
         route_restore(sr, o, &j->route);
         j->cancel_wanted = state_get_int(o, "cancel_wanted");
+        j->affinity = (FrameAffinity) MIN((uint64_t) state_get_int(o, "affinity"), (uint64_t) _FRAME_AFFINITY_MAX - 1);
+        j->queue_timeout_usec = (uint64_t) state_get_int(o, "queue_timeout");
+        j->queued_usec = (uint64_t) state_get_int(o, "queued");
+        j->queue_until = (uint64_t) state_get_int(o, "queue_until");
         *ret = TAKE_PTR(j);
         return 0;
 }

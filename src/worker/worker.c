@@ -130,10 +130,6 @@ static void kill_all(Worker *w) {
         signal_group(w, SIGKILL);
 }
 
-static uint64_t usec_after(uint64_t usec) {
-        return usec == USEC_INFINITY ? USEC_INFINITY : now_usec() + usec;
-}
-
 static void arm(Worker *w, uint64_t usec) {
         timer_arm(&w->host->timers, &w->timer, usec_after(usec));
 }
@@ -250,9 +246,13 @@ static void act(Worker *w, Action a) {
 void worker_event(Worker *w, WorkerEvent e) {
         const Cell *c = &table[e][w->state];
 
+        const WorkerState was = w->state;
+
         w->state = c->next;
-        if (w->state >= WORKER_DRAINING)
+        if (w->state >= WORKER_DRAINING && was < WORKER_DRAINING) {
                 list_remove(&w->free_link);
+                w->ops->unusable(w);
+        }
         act(w, c->action);
 }
 
@@ -721,6 +721,7 @@ Worker *worker_free(Worker *w) {
         hot_undefer(&w->flush);
         list_remove(&w->link);
         list_remove(&w->free_link);
+        list_remove(&w->parked_link);
         if (w->by_pid.hash != 0)
                 map_remove(&h->by_pid, &w->by_pid);
         w->protocol->done(w);
@@ -778,6 +779,8 @@ Worker *worker_alloc(const WorkerSpec *spec) {
         snprintf(w->name, sizeof(w->name), "%s/%u", spec->pool_name, spec->slot_number);
         list_init(&w->link);
         list_init(&w->free_link);
+        list_init(&w->sessions);
+        list_init(&w->parked_link);
         outq_init(&w->out);
         w->io = (HotFd) { .fd = -1, .on_io = on_io };
         w->in = (HotFd) { .fd = -1, .on_io = on_in };

@@ -58,6 +58,7 @@ typedef struct WorkerOps {
         void (*job_end)(Worker *w, Job *j, JobResult *r);      /* the job is no longer the worker's; the result is the callee's */
         void (*job_lost)(Worker *w, Job *j);                   /* its attempt died with the worker, and is proven over */
         void (*job_released)(Worker *w, Job *j);               /* one that worker_hold() kept: its attempt is proven over */
+        void (*unusable)(Worker *w);                           /* it takes no jobs any more; what it has in hand may go on */
         void (*dead)(Worker *w);                               /* to be followed by worker_free() */
 } WorkerOps;
 
@@ -86,6 +87,10 @@ struct Worker {
         uint64_t generation;
         List link;              /* among the pool's workers */
         List free_link;         /* among those with a free slot */
+        List sessions;          /* bound to it: Session.link of pool/session.h */
+        unsigned n_sessions;
+        struct JobQueue *parked;/* jobs that wait for just this one; the pool's, NULL where there never was one */
+        List parked_link;       /* has such jobs, and a slot: among the pool's `resumed` */
 
         pid_t pid;              /* 0 when reaped */
         pid_t last_pid;

@@ -123,6 +123,7 @@ _TAGS = {
     'duplicate': (42, 'B'), 'offset': (43, 'Q'), 'length': (44, 'Q'), 'size_all': (45, 'Q'), 'accept': (46, 'B'), 'encoding': (47, 'B'),
     'cache': (48, 'B'),
     'worker_type': (52, 's'), 'strategy': (53, 's'), 'weight': (54, 'I'), 'fallback': (55, 's'), 'ran_tier': (56, 's'),
+    'affinity': (58, 'B'), 'queue_timeout': (59, 'Q'),
 }
 _NAMES = {tag: (name, form) for name, (tag, form) in _TAGS.items()}
 

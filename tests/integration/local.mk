@@ -13,9 +13,12 @@ integration_tests += \
 	%D%/test-many.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
+	%D%/test-queue.py \
 	%D%/test-reexec.py \
 	%D%/test-reload.py \
 	%D%/test-route.py \
+	%D%/test-scale.py \
+	%D%/test-session.py \
 	%D%/test-store.py \
 	%D%/test-varlink.py \
 	%D%/test-zoo.py

@@ -116,6 +116,9 @@ def every_answer_is_as_described():
                 f.call('DrainPool', pool='w')
                 f.call('ResumePool', pool='w')
                 matches(s.answer(), METHODS[method][1], method)
+        call('Run', pool='w', method='echo', payload='x', session='s', queue_timeout_usec=10**9)
+        call('ListSessions', pool='w', session='s', uid=os.getuid(), limit=5)
+        call('ForgetSession', session='s', pool='w', uid=os.getuid())
         call('Events')
         done = call('Submit', pool='w', method='echo', payload='x', durable='yes', key='k', retries=1, retry_delay_usec=1000, not_before_usec=1)['job']
         call('Submit', pool='w', payload='y', key='k')

@@ -119,3 +119,28 @@ unit_tests += test-route-learn
 test_route_learn_SOURCES = %D%/test-route-learn.c
 test_route_learn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_route_learn_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-queue
+test_queue_SOURCES = %D%/test-queue.c
+test_queue_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_queue_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-session
+test_session_SOURCES = %D%/test-session.c
+test_session_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_session_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-bucket
+test_bucket_SOURCES = %D%/test-bucket.c
+test_bucket_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_bucket_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-scale
+test_scale_SOURCES = %D%/test-scale.c
+test_scale_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_scale_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-simulation
+test_simulation_SOURCES = %D%/test-simulation.c
+test_simulation_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_simulation_LDADD = $(UNIT_LIBS)

@@ -367,6 +367,9 @@ START_TEST(equality) {
         }, *const pool_lines[] = {
                 "Tier=hot", "Min=1", "Max=77", "IdleTimeout=1s", "QueueMax=1", "QueueBytesMax=1M", "RestartDelay=1s",
                 "RestartDelayMax=1s", "HealthyAfter=1s", "BreakerCrashes=1", "BreakerWindow=1s", "BreakerCooldown=1s",
+                "PriorityAging=1s", "QueueTimeout=1s", "RateLimit=1", "RateBurst=1", "ScaleUpAt=1",
+                "ScaleDownAt=1", "ScaleCooldown=1s", "SpawnRate=1", "SpawnBurst=1", "PreWarm=yes", "SlowStart=1s",
+                "Affinity=none", "AffinityWait=1s", "SessionExclusive=yes",
         };
         _cleanup_(config_freep) Config *first = NULL;
 

@@ -39,7 +39,8 @@ END_TEST
 
 START_TEST(flowd_keys) {
         put("a/flowd.conf", "[Flowd]\nResultsMax=1M\nResultsCountMax=5\nConnectionsMax=7\nConnectionsPerUser=3\nJobsPerClient=9\n"
-            "JsonMax=1M\nClientBufferMax=2M\nInboundMax=3M\nShutdownTimeout=1min 5s\nLogLevel=debug\nStderrRate=11\n"
+            "JsonMax=1M\nClientBufferMax=2M\nInboundMax=3M\n"
+            "MemoryBudget=1G\nSessionsMax=4\nClientRateLimit=5\nClientRateBurst=6\nSessionTTL=2min\nShutdownTimeout=1min 5s\nLogLevel=debug\nStderrRate=11\n"
             "StderrInterval=2s\nObserveGroup=0\nSubmitGroup=root\nAdminGroup=root\nDefaultUser=root\n");
         load_clean();
         ck_assert_uint_eq(config->results_max, 1 << 20);
@@ -51,6 +52,11 @@ START_TEST(flowd_keys) {
         ck_assert_uint_eq(config->client_buffer_max, 2 << 20);
         ck_assert_uint_eq(config->inbound_max, 3 << 20);
         ck_assert_uint_eq(config->shutdown_timeout_usec, 65 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->memory_budget, 1 << 30);
+        ck_assert_uint_eq(config->sessions_max, 4);
+        ck_assert_uint_eq(config->client_rate_limit, 5);
+        ck_assert_uint_eq(config->client_rate_burst, 6);
+        ck_assert_uint_eq(config->session_ttl_usec, 120 * USEC_PER_SEC);
         ck_assert_int_eq(config->log_level, LOG_DEBUG);
         ck_assert_uint_eq(config->stderr_rate, 11);
         ck_assert_uint_eq(config->stderr_interval_usec, 2 * USEC_PER_SEC);
@@ -410,7 +416,9 @@ END_TEST
 START_TEST(pool_keys) {
         put_pool("Tier=hot\nMin=2\nMax=9\nIdleTimeout=infinity\nQueueMax=0\nQueueBytesMax=1M\nRestartDelay=1s\nRestartDelayMax="
                  "2s\n"
-                 "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\n");
+                 "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\nPriorityAging=7s\n"
+                 "ScaleUpAt=80\nScaleDownAt=40\nScaleCooldown=12s\nSpawnRate=13\nSpawnBurst=14\nSlowStart=15s\n"
+                 "QueueTimeout=8s\nRateLimit=10\nRateBurst=11\nAffinity=none\nAffinityWait=9ms\nSessionExclusive=yes\n");
         load_clean();
         const PoolConfig *p = pool("p");
         ck_assert_int_eq(p->tier, TIER_HOT);
@@ -425,6 +433,28 @@ START_TEST(pool_keys) {
         ck_assert_uint_eq(p->breaker_crashes, 4);
         ck_assert_uint_eq(p->breaker_window_usec, 5 * USEC_PER_SEC);
         ck_assert_uint_eq(p->breaker_cooldown_usec, 6 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->priority_aging_usec, 7 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->queue_timeout_usec, 8 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->scale_up_at, 80);
+        ck_assert_uint_eq(p->scale_down_at, 40);
+        ck_assert_uint_eq(p->scale_cooldown_usec, 12 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->spawn_rate, 13);
+        ck_assert_uint_eq(p->spawn_burst, 14);
+        ck_assert_uint_eq(p->slow_start_usec, 15 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->rate_limit, 10);
+        ck_assert_uint_eq(p->rate_burst, 11);
+        ck_assert_int_eq(p->affinity, POOL_AFFINITY_NONE);
+        ck_assert_uint_eq(p->affinity_wait_usec, 9 * USEC_PER_MSEC);
+        ck_assert(p->session_exclusive);
+        put_pool("PreWarm=yes\nPriorityAging=0\nQueueTimeout=infinity\nAffinity=soft\nAffinityWait=0\n");
+        load_clean();
+        p = pool("p");
+        ck_assert(p->prewarm);
+        ck_assert_uint_eq(p->priority_aging_usec, 0);
+        ck_assert_uint_eq(p->queue_timeout_usec, USEC_INFINITY);
+        ck_assert_int_eq(p->affinity, POOL_AFFINITY_SOFT);
+        ck_assert_uint_eq(p->affinity_wait_usec, 0);
+        ck_assert(!p->session_exclusive);
 }
 END_TEST
 
@@ -437,6 +467,12 @@ START_TEST(pool_refused) {
         refused_pool("Worker=v", "Worker=v: no such worker type; known are w");
         refused_pool("Min=5\nMax=4", "Min=5: is above Max=4");
         refused_pool("Min=1\nTier=cold", "Min=1: a cold pool starts its workers per job");
+        refused_pool("ScaleUpAt=101", "ScaleUpAt=101: out of range; a whole number from 0 to 100");
+        refused_pool("ScaleDownAt=50\nScaleUpAt=50", "ScaleDownAt=50: is not below ScaleUpAt=50");
+        refused_pool("PreWarm=yes\nTier=hot\nMin=1", "PreWarm=yes: a hot pool starts its workers ahead anyway");
+        refused_pool("PriorityAging=2h", "PriorityAging=2h: out of range; a time span from 1ms to 1h");
+        refused_pool("Affinity=hard", "Affinity=hard: no such affinity; none or soft is allowed");
+        refused_pool("SessionExclusive=yes\nTier=cold", "SessionExclusive=yes: a worker of this pool serves one job only");
         refused_pool("RestartDelay=1min", "RestartDelay=1min: is above RestartDelayMax=30s");
         put_pool("Tier=hot\nMin=0\n");
         load();

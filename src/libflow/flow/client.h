@@ -51,6 +51,7 @@ typedef struct FlowRequest {
         const char *strategy;   /* how the pool is chosen: "least_loaded", "round_robin", "random", "affinity"; NULL: as flowd is configured */
         const char *fallback;   /* "auto", "none", or the tiers that follow the chosen one, as in "warm cold"; NULL: as flowd is configured */
         unsigned weight;        /* from 1 (light) to 10 (heavy), for the choice of a tier; 0: not said */
+        uint64_t queue_timeout_usec; /* how long it may wait for a worker; 0: as the pool says */
 } FlowRequest;
 
 /* How a job ended. */
@@ -72,6 +73,8 @@ typedef struct FlowResult {
         FlowCache cache;        /* how it was answered without being run */
         FlowEncoding encoding;  /* what `data` is in; none but where the request or flow_client_accept() says so, and
                                  * only for results from the cache, or from the store */
+        const char *affinity;   /* of a job with a session: "hit", it ran on the worker that the session is bound to, "miss", it was bound to none
+                                 * before, "fallback", that one was busy for too long; else NULL */
         void *memory;           /* what the pointers above point into; for flow_result_clear() */
 } FlowResult;
 
