@@ -91,6 +91,7 @@ static bool give(Pool *p, Worker *w, Job *j, Session *s, FrameAffinity affinity)
         j->bound = s;
         j->affinity = affinity;
         j->elsewhere = false;
+        j->queue_until = 0; /* when it is queued again, its time there begins anew */
         if (affinity != FRAME_AFFINITY_NONE)
                 count_affinity(p, s, affinity);
         (void) fault_point("dispatch");
