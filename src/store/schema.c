@@ -46,6 +46,8 @@ static const char *const versions[STORE_SCHEMA] = {
         "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;"
         "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
         "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;",
+
+        "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 };
 
 static const char *const statements[_STATEMENT_MAX] = {
@@ -92,6 +94,9 @@ static const char *const statements[_STATEMENT_MAX] = {
         [STATEMENT_DICTIONARIES] = "SELECT count(*) FROM dictionaries",
         [STATEMENT_DICTIONARIES_GET] = "SELECT id, method, body FROM dictionaries ORDER BY id",
         [STATEMENT_DICTIONARY_ADD] = "INSERT INTO dictionaries (id, method, created, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_STATE_PUT] = "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        [STATEMENT_STATE_DELETE] = "DELETE FROM state WHERE key = ?1",
+        [STATEMENT_STATE_ALL] = "SELECT key, value FROM state ORDER BY key",
 };
 
 /* Those that a connection for reading has. */

@@ -54,6 +54,44 @@ static const struct {
                 "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d');"
                 "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);",
         },
+        {
+                2,
+                "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+                "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL,"
+                "  pool TEXT NOT NULL, method TEXT, session TEXT, key TEXT, trace TEXT,"
+                "  kind INTEGER NOT NULL, payload_size INTEGER NOT NULL, priority INTEGER NOT NULL,"
+                "  attempts INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL, retries INTEGER NOT NULL, retry_usec INTEGER NOT NULL,"
+                "  accepted INTEGER NOT NULL, not_before INTEGER NOT NULL, deadline INTEGER NOT NULL, timeout INTEGER NOT NULL,"
+                "  dispatched INTEGER NOT NULL, finished INTEGER NOT NULL,"
+                "  worker TEXT, code TEXT, error TEXT, retry INTEGER NOT NULL, result_kind INTEGER NOT NULL, result_size INTEGER NOT NULL,"
+                "  payload_encoding INTEGER, payload_dictionary INTEGER, payload_stored INTEGER, payload_sum INTEGER, payload BLOB,"
+                "  result_encoding INTEGER, result_dictionary INTEGER, result_stored INTEGER, result_sum INTEGER, result BLOB) STRICT;"
+                "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+                "CREATE TABLE keys (uid INTEGER NOT NULL, key TEXT NOT NULL, job INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (uid, key))"
+                "  STRICT, WITHOUT ROWID;"
+                "CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, method TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL) STRICT;"
+                "CREATE INDEX keys_by_expiry ON keys (expires) WHERE expires > 0;"
+                "CREATE INDEX jobs_by_pool ON jobs (pool) WHERE state >= 2;"
+                "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;"
+                "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
+                "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;"
+                "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+
+                "INSERT INTO meta VALUES ('instance', 'first zeroth'), ('last_id', '999'), ('low', '100');"
+                "INSERT INTO jobs VALUES (100, 0, 2, 1000, 'p', NULL, NULL, 'k', NULL, 0, 5, -3, 1, 0, 0, 2, 0, 1700000000000000, 0, 0, 0, 0, 0,"
+                "  NULL, NULL, NULL, 0, 0, 0, 0, 0, 5, 2279893644, x'68656c6c6f', NULL, NULL, NULL, NULL, NULL);"
+                "INSERT INTO jobs VALUES (200, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 1800, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
+                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 1, 0, 23, 83261775, NULL, NULL, NULL, NULL, NULL, NULL);"
+                "INSERT INTO bodies VALUES (400, x'28b52ffd6008066d000030666c6f7764200100ffe62f45');"
+                "INSERT INTO jobs VALUES (250, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 2000, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
+                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 0, 0, 2000, 343742838, NULL, NULL, NULL, NULL, NULL, NULL);"
+                "INSERT INTO bodies VALUES (500, CAST(replace(hex(zeroblob(1000)), '0', 'x') AS BLOB));"
+                "INSERT INTO jobs VALUES (300, 3, 2, 1000, 'q', 'm', NULL, 'e', NULL, 0, 5, 0, 1, 0, 1, 0, 0, 1700000000000000, 0, 0, 0,"
+                "  1700000001000000, 1700000002000000, 'q/1', 'Exit', 'exit status 1', 1, 1, 2,"
+                "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d');"
+                "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);"
+                "INSERT INTO state VALUES ('item/pools', '{}');",
+        },
 };
 
 /* The schema that a database has, as in the fixtures. */
