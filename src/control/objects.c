@@ -84,11 +84,18 @@ json_object *control_pool_object(const Pool *p) {
                 slots += w->state == WORKER_READY || w->state == WORKER_BUSY ? w->n_slots : 0;
         }
         object_add_text(o, "name", p->name);
+        object_add_text(o, "id", p->config->id);
         object_add_text(o, "worker_type", p->config->type->name);
         object_add_text(o, "protocol", protocol_to_string(p->config->type->protocol));
         object_add_text(o, "tier", tier_to_string(p->config->tier));
         object_add_text(o, "state", pool_state_to_string(p->state));
         object_add_text(o, "reason", p->reason);
+        json_object_object_add(o, "closing", json_object_new_boolean(p->state == POOL_CLOSING));
+        object_add_text(o, "health", pool_health_to_string(pool_health(p)));
+        object_add_text(o, "breaker", breaker_to_string(p->breaker));
+        object_add_int(o, "breaker_until_usec", p->breaker == BREAKER_OPEN ? p->breaker_until_real : 0);
+        object_add_int(o, "breaker_opened", p->stats.breaker_opened);
+        object_add_int(o, "breaker_probes", p->breaker == BREAKER_HALF_OPEN ? p->probes : 0);
         object_add_int(o, "min", p->config->min);
         object_add_int(o, "max", p->config->max);
         object_add_int(o, "target", MAX(p->target, p->config->min));
@@ -106,6 +113,7 @@ json_object *control_pool_object(const Pool *p) {
         object_add_int(o, "refused", p->stats.refused);
         object_add_int(o, "spawned", p->stats.spawned);
         object_add_int(o, "crashes", p->stats.crashes);
+        object_add_int(o, "restarts", p->stats.restarts);
         object_add_int(o, "queue_max", p->config->queue_max);
         object_add_int(o, "latency_p50_usec", histogram_quantile(&p->stats.latency, 0.5));
         object_add_int(o, "latency_p99_usec", histogram_quantile(&p->stats.latency, 0.99));

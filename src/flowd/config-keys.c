@@ -527,6 +527,7 @@ static const ConfigKey pool_keys[] = {
         P("BreakerCrashes", KEY_PLAIN, parse_unsigned, breaker_crashes, 0, BREAKER_CRASHES_MAX),
         P("BreakerWindow", KEY_PLAIN, parse_span, breaker_window_usec, MS, DAY),
         P("BreakerCooldown", KEY_PLAIN, parse_span, breaker_cooldown_usec, MS, DAY),
+        P("BreakerProbes", KEY_PLAIN, parse_unsigned, breaker_probes, 1, BREAKER_PROBES_MAX),
 };
 
 const ConfigTable config_table_flowd = { "Flowd", flowd_keys, ELEMENTSOF(flowd_keys) };

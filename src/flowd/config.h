@@ -83,6 +83,13 @@ int config_load(const ConfigPaths *paths, Config **ret);
 Config *config_free(Config *c);
 DEFINE_CLEANUP(Config *, config_free);
 
+#define POOL_SPAWNED_FILE "(spawned)" /* where config_print() says that its values are from */
+/* A pool out of settings that stand in no file, checked as if they did; worker types are those of `c`, where it is added (config_remove_pool() takes
+ * it out). Returns 0, -EBADMSG with the errors as a text, -ENOSPC where there are as many pools as can be, -ENOMEM. */
+int config_add_pool(Config *c, const ConfigPaths *paths, const char *name, const char *settings, PoolConfig **ret, char **reterr_text);
+void config_remove_pool(Config *c, PoolConfig *p);
+PoolConfig *config_find_pool(const Config *c, const char *name);
+
 /* "file:line: error: text" */
 char *config_message_format(const ConfigMessage *m);
 /* The merged configuration with a comment before each value that says where it is from; `unit` NULL (all), "flowd.conf",

@@ -17,6 +17,7 @@
 
 #include "basic/fd.h"
 #include "flowd/manager.h"
+#include "flowd/persist.h"
 #include "pool/durable.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
@@ -64,6 +65,10 @@ static void pool_changed(Pool *p) {
         hot_defer(&m->host.hot, &m->changed);
 }
 
+static void on_pool_touched(Pool *p) {
+        persist_touched(p->userdata, true);
+}
+
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
         const char *name = manager_intern(m, config->name);
         Pool *p;
@@ -75,6 +80,7 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
         if (r < 0)
                 return r;
         p->changed = pool_changed;
+        p->touched = on_pool_touched;
         p->userdata = m;
         r = map_add_name(&m->pools_by_name, &p->by_name, name);
         if (r < 0) {
@@ -89,6 +95,15 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
 static void remove_pool(Manager *m, Pool *p) {
         map_remove(&m->pools_by_name, &p->by_name);
         pool_free(p);
+}
+
+void manager_start_pools(Manager *m) {
+        LIST_FOREACH(l, &m->pools) {
+                Pool *p = list_entry(l, Pool, link);
+
+                if (p->state == POOL_PENDING)
+                        pool_start(p);
+        }
 }
 
 void manager_apply_limits(Manager *m) {
@@ -123,7 +138,7 @@ void manager_apply_limits(Manager *m) {
 /* --- readiness, status, watchdog --- */
 
 static bool is_broken(const Pool *p) {
-        return p->state == POOL_DEGRADED || p->state == POOL_FAILED || (p->state == POOL_STARTING && p->settled && p->config->tier == TIER_HOT);
+        return p->state == POOL_DEGRADED || p->state == POOL_FAILED || (p->state == POOL_INITIALIZING && p->settled && p->config->tier == TIER_HOT);
 }
 
 const char *manager_state(const Manager *m) {
@@ -187,13 +202,18 @@ static void check_ready(Manager *m) {
 
 static void on_changed(Defer *d) {
         Manager *m = CONTAINER_OF(d, Manager, changed);
+        bool gone = false;
 
         LIST_FOREACH_SAFE(l, n, &m->pools) {
                 Pool *p = list_entry(l, Pool, link);
 
-                if (p->state == POOL_CLOSING && pool_empty(p))
+                if (p->state == POOL_CLOSING && pool_empty(p)) {
                         remove_pool(m, p);
+                        gone = true;
+                }
         }
+        if (gone)
+                server_pool_gone(&m->server);
         if (m->stopping && list_empty(&m->pools) && (!m->store || store_pending(m->store) == 0 || now_usec() >= m->stop_until)) {
                 (void) sd_event_exit(m->host.event, 0);
                 return;
@@ -210,7 +230,7 @@ static bool is_stuck(Manager *m) {
                 Pool *p = list_entry(l, Pool, link);
                 Worker *w = list_first_entry(&p->free_workers, Worker, free_link);
 
-                if (p->n_queued > 0 && p->state == POOL_RUNNING && w && worker_has_slot(w) && !list_linked(&p->dispatch.link))
+                if (p->n_queued > 0 && (p->state == POOL_RUNNING || p->state == POOL_SCALING) && w && worker_has_slot(w) && !list_linked(&p->dispatch.link))
                         return true;
         }
         return false;
@@ -246,6 +266,7 @@ static void on_tick(Timer *t) {
 
 static void manager_stop(Manager *m, bool at_once) {
         if (!m->stopping) {
+                persist_save(m);
                 m->stopping = m->server.stopping = true;
                 m->stop_until = now_usec() + m->config->shutdown_timeout_usec;
                 manager_notify(m, "STOPPING=1");
@@ -435,11 +456,11 @@ static int start_fresh(Manager *m) {
                 Pool *p;
 
                 r = manager_add_pool(m, m->config->pools[i], &p);
-                if (r >= 0)
-                        pool_start(p);
         }
         if (r >= 0)
                 r = manager_open_store(m, false);
+        if (r >= 0)
+                manager_start_pools(m);
         if (r >= 0)
                 tell_limits(m);
         return r;
@@ -540,6 +561,7 @@ void manager_done(Manager *m) {
         m->host.event = sd_event_unref(m->host.event);
         cgroup_root_done(&m->host.cgroup);
         config_free(m->config);
+        persist_done(m);
         free(m->config_error);
         free(m->host.directory);
         free(m->exe);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "flowd/manager.h"
+#include "flowd/persist.h"
 #include "pool/durable.h"
 
 static StoreConfig store_config(const Manager *m) {
@@ -86,9 +87,13 @@ int manager_retried(Manager *m, JobRecord *r) {
         return take_record(m, r, NULL);
 }
 
-static int load(Manager *m) {
+/* The pools first: their jobs go to them. */
+static int load(Manager *m, bool resumed) {
         Loading l = { .m = m };
-        int r = store_load(m->store, take, &l);
+        int r = resumed ? 0 : persist_load(m);
+
+        if (r >= 0)
+                r = store_load(m->store, take, &l);
 
         m->jobs.last_id = MAX(m->jobs.last_id, store_last_id(m->store));
         if (l.n > 0)
@@ -106,7 +111,8 @@ static void on_changed(Store *s, void *userdata) {
 
                 if (store_last_instances(s))
                         (void) leftovers_kill(&m->host, store_last_instances(s));
-                r = load(m);
+                r = load(m, false);
+                manager_start_pools(m);
                 if (r < 0)
                         event_send(&m->host, EVENT_STORE, NULL, "The jobs of an earlier run cannot be taken: %s; restart flowd", strerror(-r));
         }
@@ -132,7 +138,7 @@ int manager_open_store(Manager *m, bool resumed) {
         why = store_why(m->store);
         if (why)
                 event_send(&m->host, EVENT_STORE, NULL, "The store is %s: %s", store_health_to_string(store_health(m->store)), why);
-        return load(m);
+        return load(m, resumed && !store_needs_load(m->store));
 }
 
 void manager_adopt_waiting(Manager *m) {

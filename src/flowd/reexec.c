@@ -15,6 +15,8 @@
 #include "basic/fd.h"
 #include "basic/state.h"
 #include "flowd/manager.h"
+#include "flowd/persist.h"
+#include "flowd/spawned.h"
 #include "pool/durable.h"
 
 #define RETRY_USEC (5 * USEC_PER_MSEC)   /* a memfd is on its way to somebody: wait until it has left */
@@ -76,6 +78,8 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
         state_put_int(sw, root, "own_sockets", m->own_sockets);
         if (m->host.cgroup.fd >= 0)
                 state_put_text(sw, root, "cgroup", m->host.cgroup.path);
+        spawned_serialize(m, sw, root);
+        state_put_object(sw, root, "kept", persist_serialize(m));
         serialize_jobs(m, sw, root);
         r = serialize_pools(m, sw, root);
         if (r >= 0)
@@ -257,18 +261,21 @@ static int restore(Manager *m, const StateReader *sr) {
                 if (r < 0)
                         return r;
         }
-        for (size_t i = 0; i < m->config->n_pools; i++) {
+        r = spawned_deserialize(m, sr);
+        for (size_t i = 0; r >= 0 && i < m->config->n_pools; i++) {
                 Pool *p;
 
                 r = manager_add_pool(m, m->config->pools[i], &p);
-                if (r < 0)
-                        return r;
         }
+        if (r < 0)
+                return r;
         r = restore_jobs(m, sr);
         if (r >= 0)
                 r = restore_pools(m, sr);
         if (r >= 0)
                 r = server_deserialize(&m->server, sr, state_get_object(sr->root, "server"));
+        if (r >= 0)
+                persist_deserialize(m, state_get_object(sr->root, "kept"));
         return r;
 }
 

@@ -3,8 +3,10 @@
 
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
+	%D%/breaker.c \
 	%D%/durable.c %D%/durable.h \
 	%D%/job-table.c %D%/job-table.h \
+	%D%/lifecycle.c \
 	%D%/pool-config.c %D%/pool-config.h \
 	%D%/pool-internal.h \
 	%D%/pool-jobs.c \

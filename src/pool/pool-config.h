@@ -16,6 +16,9 @@ typedef struct PoolConfig {
         unsigned n_ref;
 
         char *name;
+        char *id;                    /* of a pool that was spawned at run time, and its pool type; NULL for one from a file */
+        char *pool_type;
+        char *settings;              /* and what a file would say */
         WorkerType *type;            /* Worker=: a reference */
         Tier tier;                   /* Tier=hot|warm|cold, default warm */
         unsigned min;                /* Min=: default 1 for hot, 0 for warm; always 0 for cold */
@@ -29,10 +32,13 @@ typedef struct PoolConfig {
         unsigned breaker_crashes;    /* BreakerCrashes=5 (0: never) in ... */
         uint64_t breaker_window_usec;/* BreakerWindow=30s ... make the pool degraded ... */
         uint64_t breaker_cooldown_usec; /* BreakerCooldown=30s ... for so long */
+        unsigned breaker_probes;     /* BreakerProbes=3: jobs that a probe must answer to close it before HealthyAfter= */
 } PoolConfig;
 
 #define POOL_WORKERS_MAX 10000U
+#define POOL_ID_MAX 32U /* bytes, with the final NUL */
 #define BREAKER_CRASHES_MAX 100U
+#define BREAKER_PROBES_MAX 1000U
 
 PoolConfig *pool_config_new(const char *name);
 PoolConfig *pool_config_ref(PoolConfig *c);

@@ -166,6 +166,17 @@ static void leave_closing(Pool *p, Job *j) {
         pool_finish(p, j, &r);
 }
 
+void pool_leave_queue(Pool *p) {
+        LIST_FOREACH_SAFE(l, n, &p->queue) {
+                Job *j = list_entry(l, Job, queue_link);
+
+                if (!j->stored || p->stopping)
+                        continue;
+                pool_unqueue(p, j);
+                leave_closing(p, j);
+        }
+}
+
 void pool_leave_waiting(Pool *p) {
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);
@@ -408,6 +419,7 @@ void pool_job_end(Worker *w, Job *j, JobResult *r) {
         Pool *p = w->pool;
 
         p->n_running--;
+        pool_breaker_probe(p, w, r->status);
         if (may_retry(p, j, r))
                 retry(p, w, j, r);
         else

@@ -9,18 +9,46 @@
 #include "worker/worker.h"
 
 typedef enum PoolState {
-        POOL_STARTING,  /* its first workers are not ready yet */
+        POOL_PENDING,      /* there, and not begun */
+        POOL_INITIALIZING, /* its first workers are not ready yet */
         POOL_RUNNING,
-        POOL_DEGRADED,  /* too many crashes: the breaker is open */
-        POOL_PAUSED,    /* drained by an operator: queues, dispatches nothing */
-        POOL_FAILED,    /* its worker said "do not restart" */
-        POOL_CLOSING,   /* no longer configured: finishes what it has */
+        POOL_SCALING,      /* scaled by an operator, and not there yet */
+        POOL_DEGRADED,     /* too many crashes: the breaker is open, or half open */
+        POOL_DRAINING,     /* drained by an operator: queues, dispatches nothing, what runs ends */
+        POOL_STOPPED,      /* the same, and nothing runs any more */
+        POOL_FAILED,       /* its worker said "do not restart" */
+        POOL_CLOSING,      /* shown as draining: takes nothing more, finishes what it has, then it is gone */
         _POOL_STATE_MAX,
 } PoolState;
+
+typedef enum PoolEvent {
+        POOL_EV_BEGIN,          /* workers may be started */
+        POOL_EV_FULL,           /* as many are ready as are wanted */
+        POOL_EV_SCALE,          /* an operator wants another number of them */
+        POOL_EV_BREAKER_OPENED,
+        POOL_EV_RECOVERED,      /* a probe has held; or, where it keeps no workers, the cool-down is over */
+        POOL_EV_PERMANENT,      /* a resident worker exited with 125 */
+        POOL_EV_DRAIN,          /* an operator drains it */
+        POOL_EV_IDLE,           /* nothing is in hand any more */
+        POOL_EV_RESUME,         /* an operator resumes it */
+        POOL_EV_RENEWED,        /* its worker type was changed */
+        POOL_EV_CLOSE,
+        POOL_EV_REOPEN,         /* it closed, and is configured again */
+        _POOL_EVENT_MAX,
+} PoolEvent;
+
+typedef enum BreakerState {
+        BREAKER_CLOSED,
+        BREAKER_OPEN,      /* nothing is started */
+        BREAKER_HALF_OPEN, /* one worker at a time is a probe */
+        _BREAKER_MAX,
+} BreakerState;
 
 typedef struct PoolStats {
         uint64_t completed, failed, timeout, cancelled, refused;
         uint64_t spawned, crashes;
+        uint64_t restarts;       /* workers started in place of one that had crashed */
+        uint64_t breaker_opened; /* times, probes that crashed included */
         Histogram latency; /* acceptance to end, µs */
         Histogram run;     /* dispatch to end, µs */
 } PoolStats;
@@ -34,6 +62,7 @@ typedef struct Pool {
         List link;               /* among the manager's pools */
         PoolState state;
         uint64_t opened_usec;    /* when its first workers were to be started */
+        bool permanent;          /* nothing is started: a worker exited with 125 */
         bool stopping;           /* flowd stops: recorded jobs are left to its next run */
         bool settled;            /* was ready, or has failed to be, once: READY=1 waits for that */
         char *reason;            /* why it is degraded or failed */
@@ -48,11 +77,17 @@ typedef struct Pool {
         unsigned n_queued, n_waiting;
         uint64_t queued_bytes;   /* of both */
         Defer dispatch;
+        uint64_t close_until;    /* closing: what is not done by then is aborted; 0: never */
         Timer timer;             /* the next look at sizes, backoff and ages */
 
         uint64_t restart_delay;  /* the next one */
         uint64_t spawn_after;    /* not before */
-        uint64_t breaker_until;
+        BreakerState breaker;
+        uint64_t breaker_until;  /* while it is open */
+        uint64_t breaker_until_real; /* the same by CLOCK_REALTIME, for the next run */
+        uint64_t half_open_usec; /* since when it is that */
+        unsigned probes;         /* jobs that were answered since */
+        unsigned to_restart;     /* workers that have crashed and were not replaced yet */
         uint64_t *crash_times;   /* a ring of breaker_crashes */
         unsigned crash_at;
         uint64_t full_told;
@@ -60,14 +95,17 @@ typedef struct Pool {
 
         PoolStats stats;
         void (*changed)(struct Pool *p); /* its state has changed */
+        void (*touched)(struct Pool *p); /* something of it that is kept for the next run of flowd has changed */
         void *userdata;
 } Pool;
 
 /* Takes a reference to the configuration. Returns 0 or -ENOMEM. `name` must outlive the pool. */
 int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **ret);
+/* By its name, or the id of one that was spawned. */
+Pool *pool_find(const Map *by_name, const List *pools, const char *name);
 /* Only without workers and queued jobs. */
 Pool *pool_free(Pool *p);
-/* Starts its first workers, and from then on keeps it at its size. */
+/* Starts its first workers (pending → initializing), and from then on keeps it at its size. */
 void pool_start(Pool *p);
 
 /* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -ENOTCONN (unavailable), -EMSGSIZE (payload too
@@ -76,6 +114,15 @@ void pool_start(Pool *p);
 int pool_submit(Pool *p, Job *j, char **reterr_text);
 /* The name that programs know a refusal by: "QueueFull", ... */
 const char *pool_refusal_code(int error);
+/* How it is, in a word for those who watch over it. */
+typedef enum PoolHealth {
+        POOL_OK,
+        POOL_IMPAIRED, /* "degraded": it works, with less than it should, or is held back by an operator */
+        POOL_DOWN,     /* it can do nothing */
+        _POOL_HEALTH_MAX,
+} PoolHealth;
+PoolHealth pool_health(const Pool *p);
+const char *pool_health_to_string(PoolHealth h);
 /* True where a new job could be taken now. */
 bool pool_usable(const Pool *p);
 
@@ -93,14 +140,19 @@ void pool_not_recorded(Pool *p, Job *j, const JobRefusal *why);
 /* Capacity in jobs at a time, and work in hand and queued. */
 unsigned pool_capacity(const Pool *p);
 
-/* target within [Min, Max], else -ERANGE. */
+/* target within [Min, Max], else -ERANGE; -ESHUTDOWN where it closes. */
 int pool_scale(Pool *p, unsigned target);
-void pool_pause(Pool *p);
+/* Drains it: jobs that run end, others wait. Or ends that, and whatever else kept it from starting workers. */
+void pool_drain(Pool *p);
 void pool_resume(Pool *p);
+/* True where it is drained: by an operator, not because it closes. */
+bool pool_held(const Pool *p);
 /* Takes over a changed configuration: workers whose type has changed are replaced when idle. */
 void pool_reconfigure(Pool *p, PoolConfig *config);
 /* Finishes what it has, takes nothing more; pool_empty() tells when it can be freed. */
 void pool_close(Pool *p);
+/* While it closes: after `usec` what is not done is aborted, as by pool_abort(); recorded jobs that wait do so for a pool of its name. */
+void pool_close_by(Pool *p, uint64_t usec);
 /* The same because flowd stops: recorded jobs that do not run leave memory, those that run are not ended by pool_abort(). */
 void pool_stop(Pool *p);
 bool pool_empty(const Pool *p);
@@ -109,7 +161,16 @@ void pool_abort(Pool *p, const char *why);
 void pool_recycle(Pool *p, Worker *w);
 Worker *pool_find_worker(Pool *p, unsigned slot);
 
+/* A pool that closed, and was idle or not, is wanted again. */
+void pool_reopen(Pool *p);
+
 const char *pool_state_to_string(PoolState s);
+const char *pool_event_to_string(PoolEvent e);
+const char *breaker_to_string(BreakerState b);
+/* The table: what an event means in a state. *ret_bug where it cannot be. */
+PoolState pool_state_next(PoolState s, PoolEvent e, bool *ret_bug);
+/* Before pool_start(): an earlier run left the breaker like this. Where it was not closed, nothing is started for `left_usec` yet. */
+void pool_breaker_resume(Pool *p, BreakerState state, uint64_t left_usec, const char *reason);
 
 /* Counts its workers by state anew. */
 void pool_recount(Pool *p);

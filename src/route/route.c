@@ -21,7 +21,7 @@ static Pool *least_loaded(Router *r, Tier tier) {
         LIST_FOREACH(l, r->pools) {
                 Pool *p = list_entry(l, Pool, link);
 
-                if (p->config->tier != tier || p->state == POOL_PAUSED || !pool_usable(p))
+                if (p->config->tier != tier || pool_held(p) || !pool_usable(p))
                         continue;
                 n++;
                 if (!best || load(p) < load(best)) {
@@ -62,7 +62,7 @@ int route_submit(Router *r, Job *j, const char *pool, const char *tier, char **r
         int k = -ENOTCONN;
 
         if (pool) {
-                Pool *p = map_get_name(r->by_name, pool, Pool, by_name);
+                Pool *p = pool_find(r->by_name, r->pools, pool);
 
                 return p ? pool_submit(p, j, reterr_text) : no_pool(r, pool, reterr_text);
         }

@@ -18,6 +18,11 @@
         X(EVENT_POOL_FULL,      "pool-saturated",      LOG_WARNING,  "217fff26a95947cbbeeec846f5fa8e65")   \
         X(EVENT_POOL_SCALED,    "pool-scaled",         LOG_INFO,     "74fe2bbc5e754e119d2708c5a9de21b6")   \
         X(EVENT_POOL_DRAINED,   "pool-drained",        LOG_NOTICE,   "9c4f583a11264a0db02473daa35f91cc")   \
+        X(EVENT_POOL_STOPPED,   "pool-stopped",        LOG_INFO,     "90ff17532cee4793beefde2d4a6ac354")   \
+        X(EVENT_BREAKER_HALF_OPEN, "breaker-half-open", LOG_NOTICE,  "af9a48dbfde34cc2a53f43a5032b05db")   \
+        X(EVENT_BREAKER_OPEN,   "breaker-open",        LOG_WARNING,  "716415f5eab44565b619ff3771079f45")   \
+        X(EVENT_POOL_SPAWNED,   "pool-spawned",        LOG_NOTICE,   "48e0c5258d9d4a47840d2a0097ee8c64")   \
+        X(EVENT_POOL_CLOSED,    "pool-closed",         LOG_NOTICE,   "0f42042aa7e64809b157782bce37301e")   \
         X(EVENT_POOL_RESUMED,   "pool-resumed",        LOG_NOTICE,   "c954e397e8a7407db0352d9f19882fb4")   \
         X(EVENT_WORKER_STARTED, "worker-started",      LOG_DEBUG,    "e9be7d14eb65400aa430343062ee7218")   \
         X(EVENT_WORKER_READY,   "worker-ready",        LOG_DEBUG,    "b505228a18c14881a888b72fc21426a5")   \

@@ -88,3 +88,8 @@ unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
 test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_schema_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-pool-state
+test_pool_state_SOURCES = %D%/test-pool-state.c
+test_pool_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_pool_state_LDADD = $(UNIT_LIBS)

@@ -299,7 +299,7 @@ END_TEST
 START_TEST(pool_keys) {
         put_pool("Tier=hot\nMin=2\nMax=9\nIdleTimeout=infinity\nQueueMax=0\nQueueBytesMax=1M\nRestartDelay=1s\nRestartDelayMax="
                  "2s\n"
-                 "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\n");
+                 "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\nBreakerProbes=7\n");
         load_clean();
         const PoolConfig *p = pool("p");
         ck_assert_int_eq(p->tier, TIER_HOT);
@@ -314,6 +314,7 @@ START_TEST(pool_keys) {
         ck_assert_uint_eq(p->breaker_crashes, 4);
         ck_assert_uint_eq(p->breaker_window_usec, 5 * USEC_PER_SEC);
         ck_assert_uint_eq(p->breaker_cooldown_usec, 6 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->breaker_probes, 7);
 }
 END_TEST
 
