@@ -72,6 +72,28 @@ int parameter_job(ControlClient *c, json_object *p, const char *key, uint64_t *r
 
 /* --- objects --- */
 
+/* What is known of a failure; `whole`: all of it. */
+static void add_death(json_object *o, const PoolDeath *d, bool whole) {
+        char id[JOB_ID_TEXT_MAX];
+
+        if (!d)
+                return;
+        object_add_text(o, "last_failure", d->how);
+        object_add_text(o, "last_failure_cause", d->cause);
+        object_add_int(o, "last_failure_usec", d->real_usec);
+        if (*d->worker)
+                object_add_text(o, "last_failure_worker", d->worker);
+        if (d->job > 0)
+                object_add_text(o, "last_failure_job", job_id_format(d->job, id));
+        if (!whole)
+                return;
+        object_add_int(o, "last_failure_lived_usec", d->lived_usec);
+        object_add_int(o, "last_failure_user_usec", d->end.user_usec);
+        object_add_int(o, "last_failure_system_usec", d->end.system_usec);
+        object_add_int(o, "last_failure_max_rss", d->end.max_rss);
+        object_add_text(o, "last_failure_stderr", d->tail);
+}
+
 json_object *control_pool_object(const Pool *p) {
         json_object *o = json_object_new_object();
         unsigned busy = 0, ready = 0, slots = 0;
@@ -114,6 +136,7 @@ json_object *control_pool_object(const Pool *p) {
         object_add_int(o, "spawned", p->stats.spawned);
         object_add_int(o, "crashes", p->stats.crashes);
         object_add_int(o, "restarts", p->stats.restarts);
+        add_death(o, pool_last_death(p, NULL), false);
         object_add_int(o, "queue_max", p->config->queue_max);
         object_add_int(o, "latency_p50_usec", histogram_quantile(&p->stats.latency, 0.5));
         object_add_int(o, "latency_p99_usec", histogram_quantile(&p->stats.latency, 0.99));
@@ -146,6 +169,8 @@ json_object *control_worker_object(const Worker *w, bool whole) {
         if (strncmp(p->last_exit, w->name, l) == 0 && p->last_exit[l] == ' ') /* of the worker that had this slot before */
                 object_add_text(o, "last_exit", p->last_exit);
         if (whole) {
+                add_death(o, pool_last_death(p, w->name), true);
+
                 _cleanup_free_ char *tail = worker_stderr_tail(w, STDERR_SHOWN);
 
                 object_add_text(o, "stderr", tail);

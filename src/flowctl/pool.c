@@ -130,6 +130,15 @@ static void breaker_print(json_object *p, bool colours) {
         putchar('\n');
 }
 
+static void failure_print(json_object *p, bool colours) {
+        const char *how = json_text(p, "last_failure"), *worker = json_text(p, "last_failure_worker"), *job = json_text(p, "last_failure_job");
+        char age[NUMBER_SIZE];
+
+        if (how)
+                field_print(colours, "Failure", "%s%s%s (%s), %s ago%s%s", strempty(worker), worker ? " " : "", how, strna(json_text(p, "last_failure_cause")),
+                            format_age(age, (uint64_t) json_int(p, "last_failure_usec")), job ? "; it had job " : "", strempty(job));
+}
+
 static void pool_print(json_object *p, bool colours) {
         const char *state = strna(json_text(p, "state")), *reason = json_text(p, "reason");
         int64_t spawned = json_int(p, "spawned"), crashes = json_int(p, "crashes"), running = json_int(p, "running"), slots = json_int(p, "slots");
@@ -152,6 +161,7 @@ static void pool_print(json_object *p, bool colours) {
         field_print(colours, "Started", "%" PRId64 " worker%s so far, %" PRId64 " %s, %" PRId64 " restarted", spawned, plural((uint64_t) spawned), crashes,
                     crashes == 1 ? "crash" : "crashes", json_int(p, "restarts"));
         breaker_print(p, colours);
+        failure_print(p, colours);
         field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots));
         field_print(colours, "Queued", "%" PRId64 " of at most %" PRId64 ", %s", json_int(p, "queued"),
                     json_int(p, "queue_max"), format_bytes(a, (uint64_t) json_int(p, "queued_bytes")));

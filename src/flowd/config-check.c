@@ -315,6 +315,19 @@ static int check_type(ConfigLoader *l, PoolConfig *p) {
         return 0;
 }
 
+/* A hook is the pool's own, or flowd.conf's. */
+static int check_hook(ConfigLoader *l, PoolConfig *p) {
+        const ConfigSource *s = config_loader_find(l, "OnFailure");
+        int r = 0;
+
+        if (!p->on_failure && l->config->on_failure)
+                r = strv_copy(l->config->on_failure, &p->on_failure);
+        if (r < 0 || !p->on_failure || access(p->on_failure[0], X_OK) == 0)
+                return r;
+        return loader_error(l, s ? "OnFailure" : NULL, "OnFailure=%.300s: %s%s", p->on_failure[0], strerror(errno),
+                            s ? "; the whole path of a program is expected" : "; it is flowd.conf's");
+}
+
 int config_check_pool(ConfigLoader *l, PoolConfig *p) {
         bool min_set = config_loader_find(l, "Min"), max_set = config_loader_find(l, "Max");
         int r = check_type(l, p);
@@ -334,5 +347,5 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                 r = loader_error(l, min_set ? "Min" : "Max", "Min=%u: is above Max=%u", p->min, p->max);
         if (r == 0 && p->restart_usec > p->restart_max_usec)
                 r = delays_error(l, "RestartDelay", p->restart_usec, "RestartDelayMax", p->restart_max_usec);
-        return r;
+        return r == 0 ? check_hook(l, p) : r;
 }

@@ -461,6 +461,7 @@ static const ConfigKey flowd_keys[] = {
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
         F("StderrInterval", KEY_PLAIN, parse_span, stderr_interval_usec, MS, HOUR),
+        F("OnFailure", KEY_LIST, parse_exec, on_failure, 0, 0),
         F("ObserveGroup", KEY_STRING, parse_account, observe_group, 0, 0),
         F("SubmitGroup", KEY_STRING, parse_account, submit_group, 0, 0),
         F("AdminGroup", KEY_STRING, parse_account, admin_group, 0, 0),
@@ -527,6 +528,8 @@ static const ConfigKey pool_keys[] = {
         P("BreakerCrashes", KEY_PLAIN, parse_unsigned, breaker_crashes, 0, BREAKER_CRASHES_MAX),
         P("BreakerWindow", KEY_PLAIN, parse_span, breaker_window_usec, MS, DAY),
         P("BreakerCooldown", KEY_PLAIN, parse_span, breaker_cooldown_usec, MS, DAY),
+        P("OnFailure", KEY_LIST, parse_exec, on_failure, 0, 0),
+        P("OnFailureTimeout", KEY_PLAIN, parse_span, on_failure_timeout_usec, MS, HOUR),
         P("BreakerProbes", KEY_PLAIN, parse_unsigned, breaker_probes, 1, BREAKER_PROBES_MAX),
 };
 

@@ -103,6 +103,7 @@ Config *config_free(Config *c) {
         free(c->submit_group);
         free(c->admin_group);
         free(c->default_user);
+        strv_free(c->on_failure);
         for (size_t i = 0; i < c->n_pools; i++)
                 pool_config_unref(c->pools[i]);
         free(c->pools);
@@ -590,11 +591,13 @@ int config_add_pool(Config *c, const ConfigPaths *paths, const char *name, const
                 return -ENOSPC;
         scratch->types = c->types; /* lent */
         scratch->n_types = c->n_types;
+        scratch->on_failure = c->on_failure;
         ConfigLoader l = loader_of(scratch, paths);
         l.unit = unit;
         l.unit_file = POOL_SPAWNED_FILE;
         r = pool_make(&l, settings, p, defaults);
         scratch->types = NULL;
+        scratch->on_failure = NULL;
         scratch->n_types = 0;
         if (r < 0)
                 return r;

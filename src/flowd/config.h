@@ -44,6 +44,7 @@ typedef struct Config {
         char *submit_group;            /* SubmitGroup=flowd */
         char *admin_group;             /* AdminGroup=flowd-admin */
         gid_t observe_gid, submit_gid, admin_gid; /* resolved at load; (gid_t) -1 where the group does not exist */
+        char **on_failure;             /* OnFailure=: the hook of pools that have none */
         char *default_user;            /* DefaultUser=flowd-worker, used in system mode */
 
         WorkerType **types;

@@ -98,12 +98,8 @@ static void remove_pool(Manager *m, Pool *p) {
 }
 
 void manager_start_pools(Manager *m) {
-        LIST_FOREACH(l, &m->pools) {
-                Pool *p = list_entry(l, Pool, link);
-
-                if (p->state == POOL_PENDING)
-                        pool_start(p);
-        }
+        LIST_FOREACH(l, &m->pools)
+                pool_start(list_entry(l, Pool, link)); /* for one that has begun it means nothing */
 }
 
 void manager_apply_limits(Manager *m) {
@@ -325,6 +321,8 @@ static void on_reaped(Reaper *r) {
 
                 LIST_FOREACH_SAFE(k, n, &p->workers)
                         worker_check_gone(list_entry(k, Worker, link));
+                if (p->hook.worker)
+                        worker_check_gone(p->hook.worker);
         }
         if (m->host.cgroup.fd < 0)
                 (void) orphans_kill(&m->host, NULL);

@@ -66,7 +66,7 @@ void manager_done(Manager *m);
 
 Pool *manager_pool(Manager *m, const char *name);
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret);
-/* Starts those that are pending. */
+/* Starts those that have not begun. */
 void manager_start_pools(Manager *m);
 void manager_apply_limits(Manager *m);
 const char *manager_intern(Manager *m, const char *name);

@@ -21,6 +21,7 @@
 
 #define RETRY_USEC (5 * USEC_PER_MSEC)   /* a memfd is on its way to somebody: wait until it has left */
 #define GIVE_UP_USEC (10 * USEC_PER_SEC)
+#define HOOK_HURRY_USEC (5 * USEC_PER_SEC) /* hooks are not handed over: what a running one gets, and no other is begun */
 
 static void serialize_jobs(Manager *m, StateWriter *sw, json_object *root) {
         List *const lists[] = { &m->jobs.live, &m->jobs.ended, &m->jobs.results };
@@ -90,10 +91,15 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
 
 /* A descriptor on its way to somebody cannot be handed over; it will have left soon. */
 static bool any_passing(Manager *m) {
-        LIST_FOREACH(l, &m->pools)
-                LIST_FOREACH(k, &list_entry(l, Pool, link)->workers)
+        LIST_FOREACH(l, &m->pools) {
+                Pool *p = list_entry(l, Pool, link);
+
+                LIST_FOREACH(k, &p->workers)
                         if (list_entry(k, Worker, link)->out.held > 0)
                                 return true;
+                if (p->hook.worker)
+                        return true;
+        }
         return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0);
 }
 
@@ -180,6 +186,8 @@ int manager_reexec_request(Manager *m, char **reterr_text) {
                         *reterr_text = str_printf("pool %s is closing; try again when it has finished", list_entry(l, Pool, link)->name);
                         return -EBUSY;
                 }
+        LIST_FOREACH(l, &m->pools)
+                hook_hurry(list_entry(l, Pool, link), HOOK_HURRY_USEC);
         m->reexec_wanted = true;
         m->host.hold = true;
         m->reexec_until = now_usec() + GIVE_UP_USEC;

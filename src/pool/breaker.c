@@ -55,6 +55,8 @@ static void breaker_open(Pool *p, uint64_t now, const char *how) {
                 pool_set_reason(p, text);
                 event_send(p->host, EVENT_POOL_DEGRADED, &f, "Pool %s is degraded: %s; trying again in %s", p->name, strna(text),
                            usec_format(b, sizeof(b), c->breaker_cooldown_usec));
+                const PoolDeath *d = pool_last_death(p, NULL);
+                hook_tell(p, HOOK_BREAKER_OPEN, d ? d->cause : NULL, d ? d->worker : NULL, d ? d->job : 0, text);
         }
         pool_event(p, POOL_EV_BREAKER_OPENED);
         pool_settle(p);
@@ -93,6 +95,7 @@ static void breaker_close(Pool *p, const char *why) {
         pool_set_reason(p, NULL);
         event_send(p->host, EVENT_POOL_RECOVERED, &f, "Pool %s has recovered: %s", p->name, why);
         pool_event(p, POOL_EV_RECOVERED);
+        hook_tell(p, HOOK_BREAKER_CLOSED, NULL, NULL, 0, why);
         pool_touched(p);
 }
 

@@ -4,7 +4,9 @@
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
 	%D%/breaker.c \
+	%D%/deaths.c \
 	%D%/durable.c %D%/durable.h \
+	%D%/hook.c %D%/hook.h \
 	%D%/job-table.c %D%/job-table.h \
 	%D%/lifecycle.c \
 	%D%/pool-config.c %D%/pool-config.h \

@@ -45,6 +45,7 @@ PoolConfig *pool_config_new(const char *name) {
                 .breaker_window_usec = 30 * USEC_PER_SEC,
                 .breaker_cooldown_usec = 30 * USEC_PER_SEC,
                 .breaker_probes = 3,
+                .on_failure_timeout_usec = 30 * USEC_PER_SEC,
         };
         c->name = strdup(name);
         if (!c->name)
@@ -65,6 +66,7 @@ PoolConfig *pool_config_unref(PoolConfig *c) {
         free(c->pool_type);
         free(c->settings);
         worker_type_unref(c->type);
+        strv_free(c->on_failure);
         free(c);
         return NULL;
 }
@@ -76,7 +78,8 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->restart_usec == b->restart_usec && a->restart_max_usec == b->restart_max_usec &&
                a->healthy_usec == b->healthy_usec && a->breaker_crashes == b->breaker_crashes &&
                a->breaker_window_usec == b->breaker_window_usec && a->breaker_cooldown_usec == b->breaker_cooldown_usec &&
-               a->breaker_probes == b->breaker_probes;
+               a->breaker_probes == b->breaker_probes && strv_equal(a->on_failure, b->on_failure) &&
+               a->on_failure_timeout_usec == b->on_failure_timeout_usec;
 }
 
 static const char *const tier_names[_TIER_MAX] = {

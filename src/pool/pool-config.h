@@ -33,6 +33,8 @@ typedef struct PoolConfig {
         uint64_t breaker_window_usec;/* BreakerWindow=30s ... make the pool degraded ... */
         uint64_t breaker_cooldown_usec; /* BreakerCooldown=30s ... for so long */
         unsigned breaker_probes;     /* BreakerProbes=3: jobs that a probe must answer to close it before HealthyAfter= */
+        char **on_failure;           /* OnFailure=: a command, NULL for none; or flowd.conf's */
+        uint64_t on_failure_timeout_usec; /* OnFailureTimeout=30s */
 } PoolConfig;
 
 #define POOL_WORKERS_MAX 10000U

@@ -17,6 +17,11 @@ void pool_touched(Pool *p);
 unsigned pool_floor(const Pool *p);
 void pool_fail_queue(Pool *p, const char *code, const char *why);
 
+/* deaths.c. `w` is NULL where none could be started. */
+void pool_note_death(Pool *p, const Worker *w, const char *how);
+struct json_object *pool_deaths_serialize(const Pool *p, struct StateWriter *sw);
+void pool_deaths_deserialize(Pool *p, const struct json_object *a);
+
 /* breaker.c. A worker that was ready for `lived` has crashed, or could not even be started; `of_pool`: the pool is to blame, not the job. */
 void pool_crashed(Pool *p, uint64_t lived, const char *how, bool of_pool);
 /* Opens and closes it when it is time. */

@@ -5,7 +5,7 @@
 #include <errno.h>
 
 #include "basic/state.h"
-#include "pool/pool.h"
+#include "pool/pool-internal.h"
 
 static json_object *serialize_histogram(StateWriter *sw, const Histogram *h) {
         json_object *o = json_object_new_object();
@@ -55,6 +55,8 @@ int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "crashes", (int64_t) p->stats.crashes);
         state_put_int(sw, o, "restarts", (int64_t) p->stats.restarts);
         state_put_int(sw, o, "breaker_opened", (int64_t) p->stats.breaker_opened);
+        state_put_object(sw, o, "hook", hook_serialize(&p->hook, sw));
+        state_put_object(sw, o, "deaths", pool_deaths_serialize(p, sw));
         state_put_object(sw, o, "latency", serialize_histogram(sw, &p->stats.latency));
         state_put_object(sw, o, "run", serialize_histogram(sw, &p->stats.run));
         LIST_FOREACH(l, &p->workers) {
@@ -108,6 +110,8 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
         p->stats.crashes = (uint64_t) state_get_int(o, "crashes");
         p->stats.restarts = (uint64_t) state_get_int(o, "restarts");
         p->stats.breaker_opened = (uint64_t) state_get_int(o, "breaker_opened");
+        hook_deserialize(p, state_get_object(o, "hook"));
+        pool_deaths_deserialize(p, state_get_object(o, "deaths"));
         deserialize_histogram(sr, state_get_object(o, "latency"), &p->stats.latency);
         deserialize_histogram(sr, state_get_object(o, "run"), &p->stats.run);
         for (size_t i = 0; workers && i < json_object_array_length(workers); i++) {

@@ -48,6 +48,7 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
         list_init(&p->waiting);
         p->dispatch.run = on_dispatch;
         p->timer.fire = on_timer;
+        hook_init(&p->hook);
         *ret = p;
         return 0;
 }
@@ -58,6 +59,7 @@ Pool *pool_free(Pool *p) {
         assert(pool_empty(p));
         timer_disarm(&p->host->timers, &p->timer);
         hot_undefer(&p->dispatch);
+        hook_done(&p->hook, p->host);
         list_remove(&p->link);
         pool_config_unref(p->config);
         free(p->crash_times);
@@ -212,14 +214,14 @@ void pool_fail_queue(Pool *p, const char *code, const char *why) {
                 pool_end_queued(p, j, FRAME_FAILED, code, why);
 }
 
-static void permanent(Pool *p, Worker *w) {
-        EventFields f = worker_fields(w);
-
+static void permanent(Pool *p, Worker *w, const EventFields *f) {
+        pool_note_death(p, w, "exited with status 125");
         p->permanent = true;
         pool_set_reason(p, "its worker exited with status 125, which means: do not restart");
-        event_send(p->host, EVENT_WORKER_PERMANENT, &f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'",
+        event_send(p->host, EVENT_WORKER_PERMANENT, f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'",
                    w->name, p->name, p->name);
         pool_event(p, POOL_EV_PERMANENT);
+        hook_tell(p, HOOK_POOL_FAILED, f->end->cause, w->name, f->job, p->reason);
         pool_settle(p);
         if (p->n_usable == 0)
                 pool_fail_queue(p, "PoolUnavailable", p->reason);
@@ -228,14 +230,17 @@ static void permanent(Pool *p, Worker *w) {
 static void on_worker_dead(Worker *w) {
         Pool *p = w->pool;
         EventFields f = worker_fields(w);
+        WorkerEnd end = worker_end(w);
         char how[400];
         bool by_job = w->single_job && w->jobs_done > 0; /* exec: its exit was the job's end */
 
+        f.end = &end;
+        f.job = w->died_with;
         worker_describe_exit(w, how, sizeof(how));
         snprintf(p->last_exit, sizeof(p->last_exit), "%s %.150s", w->name, how);
         pool_recount(p);
         if (w->exit_code == CLD_EXITED && w->exit_status == EXIT_PERMANENT && !by_job && p->config->tier != TIER_COLD)
-                permanent(p, w);
+                permanent(p, w, &f);
         else if (w->stop_wanted || by_job)
                 event_send(p->host, EVENT_WORKER_EXITED, &f, "%s %s", w->name, how);
         else if (w->exit_status == 0 && w->exit_code == CLD_EXITED && !w->failed_start && !w->reason)
@@ -245,6 +250,8 @@ static void on_worker_dead(Worker *w) {
 
                 event_send(p->host, w->failed_start ? EVENT_WORKER_FAILED : EVENT_WORKER_CRASHED, &f, "%s %s%s%s%s", w->name,
                            w->failed_start ? "failed to start: it " : "", how, tail && *tail ? "; it last said: " : "", strempty(tail));
+                pool_note_death(p, w, how);
+                hook_tell(p, HOOK_CRASH, end.cause, w->name, w->died_with, how);
                 pool_crashed(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, !w->poisoned);
         }
         pool_worker_gone(p, w);
@@ -303,6 +310,8 @@ static Worker *spawn_one(Pool *p, const Job *job) {
                 snprintf(text, sizeof(text), "%s", why ? why : strerror(-r));
                 snprintf(p->last_exit, sizeof(p->last_exit), "%s", text);
                 event_send(p->host, EVENT_WORKER_FAILED, &f, "Pool %s cannot start a worker: %s", p->name, text);
+                pool_note_death(p, NULL, text);
+                hook_tell(p, HOOK_CRASH, "start", NULL, 0, text);
                 pool_crashed(p, 0, text, true);
                 return NULL;
         }
@@ -677,6 +686,8 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
 
 void pool_close(Pool *p) {
         pool_event(p, POOL_EV_CLOSE);
+        hook_drop(p);
+        hook_hurry(p, HOOK_CLOSE_USEC);
         p->target = 0;
         if (!p->stopping)
                 pool_leave_waiting(p);
@@ -701,7 +712,7 @@ void pool_stop(Pool *p) {
 }
 
 bool pool_empty(const Pool *p) {
-        return list_empty(&p->workers) && list_empty(&p->queue) && list_empty(&p->waiting);
+        return list_empty(&p->workers) && list_empty(&p->queue) && list_empty(&p->waiting) && !p->hook.worker;
 }
 
 void pool_abort(Pool *p, const char *why) {
@@ -725,6 +736,8 @@ void pool_abort(Pool *p, const char *why) {
                                 worker_end_job(w, w->slots[i].job, FRAME_CANCELLED, why);
                 worker_stop(w, why);
         }
+        if (p->hook.worker)
+                worker_stop(p->hook.worker, why);
 }
 
 void pool_recycle(Pool *p, Worker *w) {

@@ -4,6 +4,7 @@
 /* A pool: workers of one type, their number, and the queue of jobs that wait for them. */
 
 #include "basic/histogram.h"
+#include "pool/hook.h"
 #include "pool/job-table.h"
 #include "pool/pool-config.h"
 #include "worker/worker.h"
@@ -53,6 +54,22 @@ typedef struct PoolStats {
         Histogram run;     /* dispatch to end, µs */
 } PoolStats;
 
+#define POOL_DEATHS_KEPT 8U
+#define POOL_DEATH_TAIL 1024U /* bytes of a dead worker's stderr */
+
+/* A worker that failed. */
+typedef struct PoolDeath {
+        char worker[NAME_LENGTH_MAX + 16]; /* "" where it could not even be started */
+        uint64_t generation;
+        char cause[16];
+        char how[256];
+        uint64_t job;            /* that it had in hand, or 0 */
+        uint64_t real_usec;      /* CLOCK_REALTIME */
+        uint64_t lived_usec;
+        WorkerEnd end;           /* without its cause */
+        char tail[POOL_DEATH_TAIL + 1];
+} PoolDeath;
+
 typedef struct Pool {
         Host *host;
         JobTable *jobs;
@@ -92,6 +109,9 @@ typedef struct Pool {
         unsigned crash_at;
         uint64_t full_told;
         char last_exit[256];
+        PoolDeath deaths[POOL_DEATHS_KEPT]; /* a ring */
+        unsigned n_deaths;
+        Hook hook;
 
         PoolStats stats;
         void (*changed)(struct Pool *p); /* its state has changed */
@@ -163,6 +183,9 @@ Worker *pool_find_worker(Pool *p, unsigned slot);
 
 /* A pool that closed, and was idle or not, is wanted again. */
 void pool_reopen(Pool *p);
+
+/* The last failure of a worker of that name, or of any (NULL); NULL where there was none. */
+const PoolDeath *pool_last_death(const Pool *p, const char *worker);
 
 const char *pool_state_to_string(PoolState s);
 const char *pool_event_to_string(PoolEvent e);

@@ -23,6 +23,7 @@
         X(EVENT_BREAKER_OPEN,   "breaker-open",        LOG_WARNING,  "716415f5eab44565b619ff3771079f45")   \
         X(EVENT_POOL_SPAWNED,   "pool-spawned",        LOG_NOTICE,   "48e0c5258d9d4a47840d2a0097ee8c64")   \
         X(EVENT_POOL_CLOSED,    "pool-closed",         LOG_NOTICE,   "0f42042aa7e64809b157782bce37301e")   \
+        X(EVENT_HOOK,           "hook-failed",         LOG_WARNING,  "2fa3a6aacbb54932b592cadbe102ba2f")   \
         X(EVENT_POOL_RESUMED,   "pool-resumed",        LOG_NOTICE,   "c954e397e8a7407db0352d9f19882fb4")   \
         X(EVENT_WORKER_STARTED, "worker-started",      LOG_DEBUG,    "e9be7d14eb65400aa430343062ee7218")   \
         X(EVENT_WORKER_READY,   "worker-ready",        LOG_DEBUG,    "b505228a18c14881a888b72fc21426a5")   \

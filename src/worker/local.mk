@@ -11,6 +11,7 @@ libworker_a_SOURCES = \
 	%D%/leftovers.c \
 	%D%/reaper.c %D%/reaper.h \
 	%D%/spawn.c %D%/spawn.h \
+	%D%/worker-end.c \
 	%D%/worker-environment.c \
 	%D%/worker-exec.c \
 	%D%/worker-frame.c \

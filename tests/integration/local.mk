@@ -3,12 +3,15 @@
 
 integration_tests += \
 	%D%/test-examples.py \
+	%D%/test-breaker.py \
 	%D%/test-durable.py \
 	%D%/test-exec.py \
 	%D%/test-flowctl.py \
 	%D%/test-guardian.py \
 	%D%/test-hostile.py \
+	%D%/test-hooks.py \
 	%D%/test-jsonl.py \
+	%D%/test-lifecycle.py \
 	%D%/test-many.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
