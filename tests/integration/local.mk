@@ -4,6 +4,7 @@
 integration_tests += \
 	%D%/test-examples.py \
 	%D%/test-breaker.py \
+	%D%/test-chaos.py \
 	%D%/test-durable.py \
 	%D%/test-exec.py \
 	%D%/test-flowctl.py \
@@ -27,4 +28,5 @@ EXTRA_DIST += \
 	%D%/flowtest.py \
 	%D%/flowtest_kit.py \
 	%D%/flowtest_wire.py \
+	%D%/load \
 	%D%/soak
