@@ -241,12 +241,12 @@ static int check_limits(ConfigLoader *l, const WorkerType *t) {
         return r;
 }
 
-/* The first delay of a backoff is above its last one. */
+/* The first delay of a backoff is above its last one, or the soft limit is not below the hard one. */
 static int delays_error(ConfigLoader *l, const char *key, uint64_t usec, const char *key_max, uint64_t max_usec) {
         char a[64], b[64];
 
-        return loader_error(l, config_loader_find(l, key) ? key : key_max, "%s=%s: is above %s=%s", key, usec_format(a, sizeof a, usec),
-                            key_max, usec_format(b, sizeof b, max_usec));
+        return loader_error(l, config_loader_find(l, key) ? key : key_max, streq(key, "JobSoftTimeout") ? "%s=%s: is not below %s=%s" : "%s=%s: is above %s=%s",
+                            key, usec_format(a, sizeof a, usec), key_max, usec_format(b, sizeof b, max_usec));
 }
 
 int config_check_worker(ConfigLoader *l, WorkerType *t) {
@@ -270,6 +270,8 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
         if (r == 0 && t->heartbeat_usec > 0 && t->protocol != PROTOCOL_FRAME)
                 r = loader_error(l, "HeartbeatInterval", "HeartbeatInterval=%s: needs Protocol=frame, this is Protocol=%s",
                                  config_loader_find(l, "HeartbeatInterval")->value, protocol);
+        if (r == 0 && t->soft_timeout_usec != USEC_INFINITY && t->soft_timeout_usec >= t->job_timeout_usec)
+                r = delays_error(l, "JobSoftTimeout", t->soft_timeout_usec, "JobTimeout", t->job_timeout_usec);
         if (r == 0 && t->retry_usec > t->retry_max_usec)
                 r = delays_error(l, "RetryDelay", t->retry_usec, "RetryDelayMax", t->retry_max_usec);
         if (r == 0 && t->protocol != PROTOCOL_EXEC && config_loader_find(l, "Output"))

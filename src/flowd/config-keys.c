@@ -477,6 +477,7 @@ static const ConfigKey worker_keys[] = {
         W("StartTimeout", KEY_PLAIN, parse_span, start_timeout_usec, MS, USEC_INFINITY),
         W("StopTimeout", KEY_PLAIN, parse_span, stop_timeout_usec, 0, HOUR),
         W("JobTimeout", KEY_PLAIN, parse_span, job_timeout_usec, MS, USEC_INFINITY),
+        W("JobSoftTimeout", KEY_PLAIN, parse_span, soft_timeout_usec, MS, USEC_INFINITY),
         W("CancelTimeout", KEY_PLAIN, parse_span, cancel_timeout_usec, 0, HOUR),
         W("DrainTimeout", KEY_PLAIN, parse_span, drain_timeout_usec, 0, DAY),
         W("HeartbeatInterval", KEY_PLAIN, parse_interval, heartbeat_usec, 10 * MS, HOUR),

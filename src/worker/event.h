@@ -40,6 +40,7 @@
         X(EVENT_OUTPUT_DROPPED, "output-dropped",      LOG_WARNING,  "42a5af8eee5143359045532b899c5917")   \
         X(EVENT_JOB_FAILED,     "job-failed",          LOG_NOTICE,   "1188c360ac1e4260be3b8fb25f70826c")   \
         X(EVENT_JOB_TIMEOUT,    "job-timeout",         LOG_NOTICE,   "bc4fff0a40444e7b8145145ee8b838e4")   \
+        X(EVENT_JOB_OVERDUE,    "job-overdue",         LOG_INFO,     "b02ef55833bb4615b67603e83d3e304e")   \
         X(EVENT_JOB_REQUEUED,   "job-requeued",        LOG_NOTICE,   "d807250a2adc4b94af4f78844971f6f1")   \
         X(EVENT_JOB_RETRIED,    "job-retried",         LOG_NOTICE,   "f8f74985d56247c7b1e1d4df5822c11a")   \
         X(EVENT_JOB_RECOVERED,  "jobs-recovered",      LOG_NOTICE,   "b75c211bd8164613a115039826478e2a")   \

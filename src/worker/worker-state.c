@@ -34,6 +34,9 @@ static json_object *serialize_slot(StateWriter *sw, const WorkerSlot *s) {
         state_put_int(sw, o, "attempt", s->attempt);
         state_put_int(sw, o, "held", s->held != NULL);
         state_put_int(sw, o, "timed_out", s->timed_out);
+        state_put_int(sw, o, "soft_told", s->soft_told);
+        if (s->soft.armed)
+                state_put_int(sw, o, "soft_until", (int64_t) s->soft.when);
         if (s->timer.armed)
                 state_put_int(sw, o, "until", (int64_t) s->timer.when);
         return o;
@@ -123,6 +126,7 @@ static void serialize_type(StateWriter *sw, json_object *o, const WorkerType *t)
         state_put_int(sw, m, "start_timeout", (int64_t) t->start_timeout_usec);
         state_put_int(sw, m, "stop_timeout", (int64_t) t->stop_timeout_usec);
         state_put_int(sw, m, "job_timeout", (int64_t) t->job_timeout_usec);
+        state_put_int(sw, m, "soft_timeout", (int64_t) t->soft_timeout_usec);
         state_put_int(sw, m, "cancel_timeout", (int64_t) t->cancel_timeout_usec);
         state_put_int(sw, m, "drain_timeout", (int64_t) t->drain_timeout_usec);
         state_put_int(sw, m, "heartbeat", (int64_t) t->heartbeat_usec);
@@ -146,6 +150,7 @@ static WorkerType *deserialize_type(const char *name, const json_object *o) {
         t->start_timeout_usec = (uint64_t) state_get_int(m, "start_timeout");
         t->stop_timeout_usec = (uint64_t) state_get_int(m, "stop_timeout");
         t->job_timeout_usec = (uint64_t) state_get_int(m, "job_timeout");
+        t->soft_timeout_usec = state_get_object(m, "soft_timeout") ? (uint64_t) state_get_int(m, "soft_timeout") : USEC_INFINITY;
         t->cancel_timeout_usec = (uint64_t) state_get_int(m, "cancel_timeout");
         t->drain_timeout_usec = (uint64_t) state_get_int(m, "drain_timeout");
         t->heartbeat_usec = (uint64_t) state_get_int(m, "heartbeat");
@@ -267,6 +272,7 @@ static void restore_slots(Worker *w, const json_object *slots, Job *(*find_job)(
                 s->job_id = (uint64_t) state_get_int(e, "job");
                 s->attempt = (uint32_t) state_get_int(e, "attempt");
                 s->timed_out = state_get_int(e, "timed_out");
+                worker_soft_restore(s, state_get_int(e, "soft_told"), (uint64_t) state_get_int(e, "soft_until"));
                 s->state = state_get_int(e, "state") == SLOT_RUNNING ? SLOT_RUNNING : SLOT_FENCED;
                 if (s->state == SLOT_RUNNING) {
                         Job *j = find_job(userdata, s->job_id);

@@ -117,7 +117,7 @@ int worker_signal(Worker *w, int sig) {
 }
 
 /* To the process and everything in its group; the process is not reaped yet, so the number is still its own. */
-static void signal_group(Worker *w, int sig) {
+void worker_signal_group(Worker *w, int sig) {
         if (w->pid == 0)
                 return;
         if (kill(-w->pid, sig) < 0 && errno != ESRCH)
@@ -127,7 +127,7 @@ static void signal_group(Worker *w, int sig) {
 static void kill_all(Worker *w) {
         if (w->cgroup_fd >= 0)
                 (void) cgroup_kill(w->cgroup_fd);
-        signal_group(w, SIGKILL);
+        worker_signal_group(w, SIGKILL);
 }
 
 static uint64_t usec_after(uint64_t usec) {
@@ -155,8 +155,8 @@ static void do_stop_step(Worker *w) {
                 arm(w, MIN(w->type->stop_timeout_usec, (uint64_t) STOP_ASK_USEC));
                 return;
         case 1:
-                signal_group(w, SIGTERM);
-                signal_group(w, SIGCONT); /* a stopped process would not see it */
+                worker_signal_group(w, SIGTERM);
+                worker_signal_group(w, SIGCONT); /* a stopped process would not see it */
                 arm(w, w->type->stop_timeout_usec);
                 return;
         default:
@@ -187,6 +187,7 @@ static void bury_slots(Worker *w) {
                 Job *j = s->job;
 
                 timer_disarm(&w->host->timers, &s->timer);
+                worker_soft_disarm(s);
                 if (s->state == SLOT_FENCED) {
                         w->n_fenced--;
                         release(s);
@@ -427,6 +428,9 @@ void worker_slot_result(WorkerSlot *s, JobResult *r) {
 
         (void) fault_point("result");
         timer_disarm(&w->host->timers, &s->timer);
+        worker_soft_disarm(s);
+        if (!fenced)
+                worker_soft_result(s, r);
         s->state = SLOT_FREE;
         if (fenced) {
                 EventFields f = worker_fields(w);
@@ -538,6 +542,7 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
                 until = MIN(until, j->deadline_usec > real ? now + (j->deadline_usec - real) : now);
         }
         timer_arm(&w->host->timers, &s->timer, until);
+        worker_soft_arm(s, now, until);
         worker_flush_later(w);
         if (w->state == WORKER_READY)
                 worker_event(w, WORKER_EV_BUSY);
@@ -559,6 +564,7 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text) {
         w->n_running--;
         w->n_fenced++;
         timer_disarm(&w->host->timers, &s->timer);
+        worker_soft_disarm(s);
         w->ops->job_end(w, owned, &r);
         job_unref(owned);
 
@@ -697,8 +703,10 @@ Worker *worker_free(Worker *w) {
         timer_disarm(&h->timers, &w->timer);
         timer_disarm(&h->timers, &w->heartbeat);
         timer_disarm(&h->timers, &w->rate_timer);
-        for (unsigned i = 0; i < w->n_slots; i++)
+        for (unsigned i = 0; i < w->n_slots; i++) {
                 timer_disarm(&h->timers, &w->slots[i].timer);
+                worker_soft_disarm(&w->slots[i]);
+        }
         hot_unwatch(&h->hot, &w->io);
         hot_unwatch(&h->hot, &w->in);
         hot_unwatch(&h->hot, &w->err);

@@ -66,6 +66,8 @@ typedef struct WorkerSlot {
         Job *held;        /* a reference, while FENCED: its next attempt waits for the end of this one */
         uint64_t job_id;  /* also while FENCED */
         uint32_t attempt;
+        bool soft_told;   /* RUNNING: it was asked to end, JobSoftTimeout= being over */
+        Timer soft;       /* RUNNING: JobSoftTimeout= */
         bool timed_out;   /* FENCED: by a timeout, not by a cancellation */
         Timer timer;      /* RUNNING: the attempt's end; FENCED: CancelTimeout */
 } WorkerSlot;
@@ -82,7 +84,7 @@ typedef struct WorkerOps {
 typedef struct WorkerProtocol {
         int (*start)(Worker *w);                    /* the process runs; 1: it is ready at once */
         int (*assign)(Worker *w, WorkerSlot *s);    /* sends the job; -errno: the job cannot be sent (it is then failed) */
-        int (*cancel)(Worker *w, WorkerSlot *s);    /* asks; 0 where the protocol cannot, and the worker must be stopped */
+        int (*cancel)(Worker *w, WorkerSlot *s);    /* asks, a RUNNING one to end soon; 0 where the protocol cannot, and the worker must be stopped */
         int (*input)(Worker *w, size_t limit);      /* reads about `limit` bytes at the most. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
         void (*exited)(Worker *w);                  /* the process has exited and was drained */
         void (*done)(Worker *w);                    /* frees what the adapter keeps */
@@ -198,6 +200,8 @@ bool worker_hold(Worker *w, Job *j);
 void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason);
 /* Exits now; jobs in hand are lost to it. */
 void worker_stop(Worker *w, const char *reason);
+/* For its process and all of its group. */
+void worker_signal_group(Worker *w, int sig);
 /* A signal for its process. Returns 0 or -errno. */
 int worker_signal(Worker *w, int sig);
 
@@ -248,6 +252,12 @@ EventFields worker_fields(const Worker *w);
 void worker_close_input(Worker *w);
 /* The environment of its process; `job` is the one that it is started for, or NULL. Returns 0 with a new array, or -ENOMEM. */
 int worker_environment(const Worker *w, const Job *job, char ***ret);
+/* worker-soft.c: JobSoftTimeout= of a job that was assigned at `now` and has until `until`. */
+void worker_soft_arm(WorkerSlot *s, uint64_t now, uint64_t until);
+void worker_soft_disarm(WorkerSlot *s);
+/* An answer after that: what is no result is a timeout. */
+void worker_soft_result(WorkerSlot *s, JobResult *r);
+void worker_soft_restore(WorkerSlot *s, bool told, uint64_t until);
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);

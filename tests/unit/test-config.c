@@ -134,7 +134,7 @@ END_TEST
 
 START_TEST(worker_keys) {
         put_worker(
-                "Protocol=jsonl\nReady=explicit\nSlots=4\nStartTimeout=1s\nStopTimeout=2s\nJobTimeout=3s\nCancelTimeout=4s\n"
+                "Protocol=jsonl\nReady=explicit\nSlots=4\nStartTimeout=1s\nStopTimeout=2s\nJobTimeout=3s\nJobSoftTimeout=2500ms\nCancelTimeout=4s\n"
                 "DrainTimeout=5s\nEnvironment=A=1\nPassEnvironment=LANG TZ\nWorkingDirectory=/tmp\nPayloadMax=1M\nResultMax=2M\n"
                 "MemoryMax=512M\nTasksMax=12\nCPUWeight=50\nMaxJobs=100\nMaxAge=1h\nMaxRSS=1G\nMaxCrashes=7\n");
         load_clean();
@@ -146,6 +146,7 @@ START_TEST(worker_keys) {
         ck_assert_uint_eq(t->stop_timeout_usec, 2 * USEC_PER_SEC);
         ck_assert_uint_eq(t->job_timeout_usec, 3 * USEC_PER_SEC);
         ck_assert_uint_eq(t->cancel_timeout_usec, 4 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->soft_timeout_usec, 2500 * USEC_PER_MSEC);
         ck_assert_uint_eq(t->drain_timeout_usec, 5 * USEC_PER_SEC);
         ck_assert_str_eq(t->environment[0], "A=1");
         ck_assert_str_eq(t->pass_environment[1], "TZ");
