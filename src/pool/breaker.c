@@ -99,9 +99,9 @@ static void breaker_close(Pool *p, const char *why) {
         pool_touched(p);
 }
 
-/* One that was started since. Where none need be, because enough were left, these are asked. */
+/* One that was started since. Where none need be, because enough were left then, these are asked. */
 static bool is_probe(const Pool *p, const Worker *w) {
-        return w->started_usec >= p->half_open_usec || p->n_usable >= pool_floor(p);
+        return w->started_usec >= p->half_open_usec || !p->probe_needed;
 }
 
 void pool_breaker_check(Pool *p, uint64_t now) {
@@ -113,6 +113,7 @@ void pool_breaker_check(Pool *p, uint64_t now) {
                 p->breaker = BREAKER_HALF_OPEN;
                 p->breaker_until = 0;
                 p->half_open_usec = now;
+                p->probe_needed = p->n_usable < pool_floor(p);
                 event_send(p->host, EVENT_BREAKER_HALF_OPEN, &f,
                            "Pool %s is tried again: one worker at a time, until one has lived for %s or %u jobs were answered",
                            p->name, usec_format(span, sizeof(span), c->healthy_usec), c->breaker_probes);

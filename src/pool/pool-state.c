@@ -41,6 +41,7 @@ int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "breaker", p->breaker);
         state_put_int(sw, o, "breaker_until", (int64_t) p->breaker_until);
         state_put_int(sw, o, "half_open", (int64_t) p->half_open_usec);
+        state_put_int(sw, o, "probe_needed", p->probe_needed);
         state_put_int(sw, o, "probes", p->probes);
         state_put_int(sw, o, "to_restart", p->to_restart);
         state_put_bytes(sw, o, "crash_times", p->crash_times, BREAKER_CRASHES_MAX * sizeof(uint64_t));
@@ -98,6 +99,7 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
         p->breaker = (BreakerState) MIN((uint64_t) state_get_int(o, "breaker"), (uint64_t) BREAKER_HALF_OPEN);
         p->breaker_until = (uint64_t) state_get_int(o, "breaker_until");
         p->half_open_usec = (uint64_t) state_get_int(o, "half_open");
+        p->probe_needed = state_get_int(o, "probe_needed");
         p->probes = (unsigned) state_get_int(o, "probes");
         p->to_restart = (unsigned) state_get_int(o, "to_restart");
         str_copy(p->last_exit, sizeof(p->last_exit), strempty(state_get_text(o, "last_exit")));

@@ -103,6 +103,7 @@ typedef struct Pool {
         uint64_t breaker_until;  /* while it is open */
         uint64_t breaker_until_real; /* the same by CLOCK_REALTIME, for the next run */
         uint64_t half_open_usec; /* since when it is that */
+        bool probe_needed;       /* then there were fewer workers than it keeps */
         unsigned probes;         /* jobs that were answered since */
         unsigned to_restart;     /* workers that have crashed and were not replaced yet */
         uint64_t *crash_times;   /* a ring of breaker_crashes */

@@ -78,6 +78,8 @@ def two_bad_of_many_do_not_close_it_by_having_lived():
         with f.jobs() as j:  # by the one that is left
             completed(j.run('w', b'x', 'echo'), b'x')
         wait_until(lambda: f.pool('w')['breaker'] == 'closed' and len(f.pids('w')) == 2)
+        e = [x for x in f.call('Events', pool='w')['events'] if x['name'] == 'pool-recovered']
+        contains(e[0]['message'], 'w/1 has lived for 100ms')
 
 
 @test
