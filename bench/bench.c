@@ -79,6 +79,14 @@ void bench_init(Bench *b, int argc, char *argv[]) {
                         b->seconds = v;
                 else if (option_number(argv[i], "--port=", &v))
                         b->port = (unsigned) v;
+                else if (option_number(argv[i], "--jobs=", &v))
+                        b->jobs = (uint64_t) v;
+                else if (option_number(argv[i], "--queued=", &v))
+                        b->queued = (uint64_t) v;
+                else if (option_number(argv[i], "--rate=", &v))
+                        b->rate = v;
+                else if (streq(argv[i], "--durable"))
+                        b->durable = true;
                 else if (strncmp(argv[i], "--socket=", 9) == 0)
                         b->socket = argv[i] + 9;
                 else if (strncmp(argv[i], "--pool=", 7) == 0)

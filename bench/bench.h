@@ -20,6 +20,9 @@ typedef struct Bench {
         const char *pool;
         const char *worker; /* a program, in place of the built-in echo */
         unsigned port;      /* on loopback */
+        uint64_t jobs, queued; /* to fill a store with */
+        bool durable;
+        double rate;        /* jobs a second that are submitted, at the most; 0: as the window has room */
         char **rest;        /* what follows the options */
 
         /* the run */

@@ -8,7 +8,9 @@ libbench_a_SOURCES = %D%/bench.c %D%/bench.h
 
 bench_programs = \
 	%D%/bench-broker \
+	%D%/bench-cache \
 	%D%/bench-codec \
+	%D%/bench-durable \
 	%D%/bench-flow \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
@@ -21,9 +23,17 @@ bench_ldadd = libbench.a libbasic.la
 %C%_bench_broker_SOURCES = %D%/broker.c
 %C%_bench_broker_LDADD = libbench.a libproto.la libbasic.la -lm
 
+%C%_bench_cache_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_cache_SOURCES = %D%/cache-bench.c
+%C%_bench_cache_LDADD = libbench.a $(STORE_LIBS)
+
 %C%_bench_codec_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_codec_SOURCES = %D%/codec-bench.c
 %C%_bench_codec_LDADD = libbench.a $(STORE_LIBS)
+
+%C%_bench_durable_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_durable_SOURCES = %D%/durable-bench.c
+%C%_bench_durable_LDADD = libbench.a libflow-core.la libproto.la libbasic.la -lm
 
 %C%_bench_flow_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_flow_SOURCES = %D%/flow-bench.c
@@ -62,7 +72,9 @@ endif
 
 EXTRA_PROGRAMS += \
 	%D%/bench-broker \
+	%D%/bench-cache \
 	%D%/bench-codec \
+	%D%/bench-durable \
 	%D%/bench-flow \
 	%D%/bench-gearman \
 	%D%/bench-jsonl-echo \
@@ -72,7 +84,7 @@ EXTRA_PROGRAMS += \
 	%D%/bench-store
 
 CLEANFILES += libbench.a $(EXTRA_PROGRAMS)
-EXTRA_DIST += %D%/documents %D%/run %D%/jsonl-echo.py
+EXTRA_DIST += %D%/documents %D%/kit.py %D%/run %D%/store_rows.py %D%/jsonl-echo.py
 
 .PHONY: bench bench-documents bench-programs
 bench-programs: $(bench_programs)

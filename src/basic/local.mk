@@ -4,6 +4,7 @@
 noinst_LTLIBRARIES += libbasic.la
 libbasic_la_LDFLAGS = $(COMMON_LDFLAGS)
 libbasic_la_SOURCES = \
+	%D%/blake2b.c %D%/blake2b.h \
 	%D%/blob.c %D%/blob.h \
 	%D%/fd.c %D%/fd.h \
 	%D%/histogram.h \

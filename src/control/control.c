@@ -143,6 +143,7 @@ json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max) 
                         json_object_object_add(o, "result", json_object_new_string_len((const char *) data, (int) j->result->size));
         }
         json_object_object_add(o, "kind", json_object_new_string(payload_kind_to_string(kind)));
+        object_add_text(o, "cache", cached_word(j->cache, false));
         if (j->error)
                 json_object_object_add(o, "error", json_object_new_string(j->error));
         if (j->code)
@@ -189,12 +190,13 @@ static void on_job_refused(JobWatch *w, Job *j, const JobRefusal *r) {
         ControlClient *c = CONTAINER_OF(w, ControlClient, watch);
         bool submit = c->pending == PENDING_SUBMIT;
 
-        (void) j;
         if (r->duplicate_of == 0) {
                 json_object *o = json_object_new_object();
 
                 if (streq(r->code, "StoreUnavailable"))
                         json_object_object_add(o, "health", json_object_new_string(store_health_to_string(store_health(c->server->jobs->store))));
+                else if (streq(r->code, "QueueFull") || streq(r->code, "PoolUnavailable"))
+                        object_add_text(o, "pool", strempty(j->pool_name));
                 control_fail(c, streq(r->code, "Stopping") ? "PoolUnavailable" : r->code, o, "%s", r->text);
         } else if (submit)
                 control_submitted(c, r->duplicate_of, true);

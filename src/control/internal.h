@@ -136,3 +136,6 @@ void method_check_store(ControlClient *c, json_object *p);
 void method_backup_store(ControlClient *c, json_object *p);
 void method_vacuum_store(ControlClient *c, json_object *p);
 void method_accept_loss(ControlClient *c, json_object *p);
+void method_cache_stats(ControlClient *c, json_object *p);
+void method_list_cache(ControlClient *c, json_object *p);
+void method_purge_cache(ControlClient *c, json_object *p);

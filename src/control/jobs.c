@@ -29,6 +29,7 @@
 /* What a WAIT wants of the result. */
 typedef struct Part {
         bool wanted; /* else all of it */
+        uint8_t accept; /* encodings of the whole, 1 << Encoding */
         uint64_t offset, length;
 } Part;
 
@@ -217,6 +218,10 @@ static void send_result(JobClient *c, uint64_t id, Job *j, const Part *part) {
         if (j->ran_on[0])
                 frame_put_text(&fw, FRAME_META_WORKER, j->ran_on);
         frame_put_u32(&fw, FRAME_META_ATTEMPTS, j->attempts);
+        if (j->cache != 0)
+                frame_put_u8(&fw, FRAME_META_CACHE, (uint8_t) j->cache);
+        if (j->encoding != ENCODING_IDENTITY)
+                frame_put_u8(&fw, FRAME_META_ENCODING, (uint8_t) j->encoding);
         if (part->wanted)
                 frame_put_u64(&fw, FRAME_META_SIZE_ALL, blob_size(j->result));
         frame_put_u64(&fw, FRAME_META_RUN_USEC, j->dispatched_usec ? j->finished_usec - j->dispatched_usec : 0);
@@ -355,6 +360,7 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         (void) frame_meta_u32(&f->meta, FRAME_META_PRIORITY, &priority);
         (void) frame_meta_u8(&f->meta, FRAME_META_DETACHED, &detached);
         (void) frame_meta_u8(&f->meta, FRAME_META_DURABLE, &durable);
+        (void) frame_meta_u8(&f->meta, FRAME_META_ACCEPT, &j->accept);
         (void) frame_meta_u64(&f->meta, FRAME_META_NOT_BEFORE, &j->not_before_usec);
         (void) frame_meta_u64(&f->meta, FRAME_META_RETRY_DELAY, &j->retry_usec);
         j->own_retries = frame_meta_u32(&f->meta, FRAME_META_RETRIES, &j->retries);
@@ -518,7 +524,7 @@ static int start_fetch(JobClient *c, uint64_t id, uint64_t job, const Part *part
         list_append(&c->fetches, &f->link);
         c->n_jobs++;
         r->id = job;
-        r->want = STORE_WANT_RESULT;
+        r->want = STORE_WANT_RESULT | (part->wanted ? 0U : (unsigned) part->accept << STORE_WANT_ACCEPT_SHIFT);
         store_submit(c->server->jobs->store, r);
         return 0;
 }
@@ -565,6 +571,7 @@ static void on_wait(JobClient *c, Frame *f) {
                 send_refusal(c, f->header.job, "NoSuchJob", "that is no job id; 'flowctl submit' prints them");
                 return;
         }
+        (void) frame_meta_u8(&f->meta, FRAME_META_ACCEPT, &part.accept);
         part.wanted = frame_meta_u64(&f->meta, FRAME_META_OFFSET, &part.offset);
         part.wanted |= frame_meta_u64(&f->meta, FRAME_META_LENGTH, &part.length);
         start_wait(c, f->header.job, id, &part);

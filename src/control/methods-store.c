@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The methods that are about what is stored: jobs that have ended, the store itself. Jobs that live, and those that were never
+ * The methods that are about what is stored: jobs that have ended, the store itself, the cache. Jobs that live, and those that were never
  * durable, are in memory and are asked for there first; a durable one that has ended is known to the store only.
  */
 
@@ -10,10 +10,12 @@
 
 #include "control/internal.h"
 #include "pool/durable.h"
+#include "store/cache.h"
 
 #define JOBS_LISTED_DEFAULT 100
 #define JOBS_LISTED_MAX ((int64_t) STORE_LIST_MAX)
 #define PURGE_IDS_MAX STORE_LIST_MAX
+#define CACHE_LISTED_DEFAULT 100
 
 /* --- lists of jobs --- */
 
@@ -470,6 +472,11 @@ static void answer_stats(ControlClient *c, StoreCall *call) {
         object_add_int(o, "requests", st->requests);
         object_add_int(o, "pending", store_pending(s));
         object_add_int(o, "dictionaries", st->dictionaries);
+        object_add_int(o, "cache_entries", st->cache_entries);
+        object_add_int(o, "cache_bytes", st->cache_bytes);
+        object_add_int(o, "cache_raw_bytes", st->cache_raw_bytes);
+        object_add_int(o, "cache_puts", st->cache_puts);
+        object_add_int(o, "cache_evicted", st->cache_evicted);
         control_reply(c, o, false);
 }
 
@@ -539,4 +546,102 @@ void method_vacuum_store(ControlClient *c, json_object *p) {
 void method_accept_loss(ControlClient *c, json_object *p) {
         (void) p;
         call_simple(c, STORE_OP_ACCEPT_LOSS, answer_nothing);
+}
+
+/* --- the cache --- */
+
+static void answer_cache_stats(ControlClient *c, StoreCall *call) {
+        const CachedStats *jobs = &c->server->jobs->cached.stats;
+        const StoreStats *st = &call->found->stats;
+        json_object *o = json_object_new_object();
+
+        object_add_int(o, "entries", st->cache_entries);
+        object_add_int(o, "bytes", st->cache_bytes);
+        object_add_int(o, "raw_bytes", st->cache_raw_bytes);
+        object_add_int(o, "hits", jobs->hits);
+        object_add_int(o, "stale", jobs->stale);
+        object_add_int(o, "misses", jobs->misses);
+        object_add_int(o, "coalesced", jobs->coalesced);
+        object_add_int(o, "renewals", jobs->renewals);
+        object_add_int(o, "saved_bytes", jobs->saved_bytes);
+        object_add_int(o, "puts", st->cache_puts);
+        object_add_int(o, "evicted", st->cache_evicted);
+        control_reply(c, o, false);
+}
+
+void method_cache_stats(ControlClient *c, json_object *p) {
+        StoreRequest *r = store_call_new(c, STORE_OP_STATS, answer_cache_stats);
+
+        (void) p;
+        if (!r)
+                return;
+        c->call->lenient = true;
+        store_call_start(r);
+}
+
+static void on_cache_listed(StoreCall *call) {
+        const StoreRequest *r = call->found;
+
+        if (r->error < 0 || !call->client)
+                return;
+        call->listed = json_object_new_array();
+        for (size_t i = 0; i < r->n_cache; i++) {
+                const CacheItem *item = &r->cache[i];
+                json_object *o = json_object_new_object();
+
+                object_add_text(o, "worker_type", strempty(item->worker_type));
+                object_add_text(o, "method", item->method);
+                object_add_text(o, "kind", payload_kind_to_string(item->kind));
+                object_add_text(o, "status", frame_status_to_string(item->status));
+                object_add_int(o, "size", item->raw_size);
+                object_add_int(o, "stored_size", item->stored_size);
+                object_add_int(o, "hits", item->hits);
+                object_add_int(o, "created_usec", item->created_usec);
+                object_add_int(o, "expires_usec", item->expires_usec);
+                object_add_int(o, "used_usec", item->last_access_usec);
+                json_object_array_add(call->listed, o);
+        }
+}
+
+static StoreRequest *cache_call(ControlClient *c, StoreOp op, json_object *p, void (*answer)(ControlClient *c, StoreCall *call)) {
+        const char *method = NULL, *type = NULL;
+        StoreRequest *r;
+
+        if (parameter_text(c, p, "method", &method) < 0 || parameter_text(c, p, "worker_type", &type) < 0)
+                return NULL;
+        r = store_call_new(c, op, answer);
+        if (!r)
+                return NULL;
+        if (store_request_add_item(r) >= 0 && (!method || (r->cache->method = strdup(method))) && (!type || (r->cache->worker_type = strdup(type))))
+                return r;
+        store_call_abandon(c, r);
+        return NULL;
+}
+
+static void answer_cache_list(ControlClient *c, StoreCall *call) {
+        json_object *o = json_object_new_object();
+
+        json_object_object_add(o, "entries", TAKE_PTR(call->listed));
+        control_reply(c, o, false);
+}
+
+void method_list_cache(ControlClient *c, json_object *p) {
+        int64_t limit = CACHE_LISTED_DEFAULT;
+        StoreRequest *r;
+
+        if (parameter_int(c, p, "limit", 1, STORE_LIST_MAX, &limit) < 0)
+                return;
+        r = cache_call(c, STORE_OP_CACHE_LIST, p, answer_cache_list);
+        if (!r)
+                return;
+        r->filter.limit = (unsigned) limit;
+        c->call->done = on_cache_listed;
+        store_call_start(r);
+}
+
+void method_purge_cache(ControlClient *c, json_object *p) {
+        StoreRequest *r = cache_call(c, STORE_OP_CACHE_PURGE, p, answer_purged);
+
+        if (r)
+                store_call_start(r);
 }

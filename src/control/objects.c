@@ -217,6 +217,7 @@ json_object *control_job_object(const Server *s, const Job *j) {
         object_add_int(o, "retries", retries(s, j->pool_name, j->own_retries, j->retries));
         object_add_int(o, "failures", j->failures);
         object_add_int(o, "not_before_usec", j->not_before_usec);
+        object_add_text(o, "cache", cached_word(job_ended(j) ? j->cache : 0, j->renewal));
         json_object_object_add(o, "stored", json_object_new_boolean(j->stored));
         return o;
 }
@@ -250,6 +251,7 @@ json_object *control_record_object(const Server *s, const JobRecord *r) {
         object_add_int(o, "retries", retries(s, r->pool, r->retries != UINT32_MAX, r->retries));
         object_add_int(o, "failures", r->failures);
         object_add_int(o, "not_before_usec", r->not_before_usec);
+        object_add_text(o, "cache", cached_word(r->cache, false));
         json_object_object_add(o, "stored", json_object_new_boolean(true));
         return o;
 }

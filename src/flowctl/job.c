@@ -164,7 +164,7 @@ static void job_print_durable(json_object *j, bool colours) {
 
 void job_print(json_object *j, bool colours, bool show_error) {
         static const char *const texts[][2] = {
-                { "Pool", "pool" }, { "Method", "method" }, { "Session", "session" }, { "Worker", "worker" }
+                { "Pool", "pool" }, { "Method", "method" }, { "Session", "session" }, { "Worker", "worker" }, { "Cache", "cache" }
         };
         static const char *const times[][2] = { { "Accepted", "accepted_usec" },
                                                 { "Started", "dispatched_usec" },

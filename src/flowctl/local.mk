@@ -6,6 +6,7 @@ flowctl_CFLAGS = $(AM_CFLAGS) $(SMARTCOLS_CFLAGS)
 flowctl_LDADD = $(CLIENT_LIBS) $(SMARTCOLS_LIBS)
 flowctl_SOURCES = \
 	%D%/batch.c %D%/batch.h \
+	%D%/cache.c \
 	%D%/config.c \
 	%D%/control.c \
 	%D%/dead.c \

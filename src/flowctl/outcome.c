@@ -129,6 +129,12 @@ static void put_member(Batch *b, const char *key, const char *value) {
         put_string(b, value, strlen(value));
 }
 
+static const char *cache_word(FlowCache how) {
+        static const char *const words[] = { [FLOW_CACHE_HIT] = "hit", [FLOW_CACHE_STALE] = "stale", [FLOW_CACHE_COALESCED] = "coalesced" };
+
+        return (unsigned) how < ELEMENTSOF(words) ? words[how] : NULL;
+}
+
 static void outcome_print_json(Batch *b, const Outcome *o) {
         const char *separator = "{";
 
@@ -163,6 +169,8 @@ static void outcome_print_json(Batch *b, const Outcome *o) {
                                 put_member(b, ",\"code\":", o->code);
                 }
         }
+        if (o->result && cache_word(o->result->cache))
+                put_member(b, ",\"cache\":", cache_word(o->result->cache));
         if (b->single && o->result && o->result->worker)
                 put_member(b, ",\"worker\":", o->result->worker);
         if (b->single && o->result && o->result->attempts > 0) {

@@ -13,6 +13,7 @@
 #include <sys/syslog.h>
 
 #include "flowd/config-internal.h"
+#include "worker/job.h"
 
 typedef struct ConfigParse {
         ConfigLoader *loader;
@@ -327,6 +328,37 @@ static int parse_variable_names(const ConfigParse *p, void *field, const char *v
         return 0;
 }
 
+static int parse_methods(const ConfigParse *p, void *field, const char *value) {
+        _cleanup_(strv_freep) char **words = NULL;
+        char ***methods = field;
+        int r = split(p, value, &words);
+
+        if (r <= 0)
+                return r;
+        for (char **w = words; w && *w; w++) {
+                if (!**w || strlen(*w) >= JOB_NAME_MAX)
+                        return refuse(p, "not the name of a method",
+                                      "names of at most 255 bytes, or patterns of them, that blanks separate are allowed, or * for every job");
+                r = strv_append(methods, *w);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int parse_scope(const ConfigParse *p, void *field, const char *value) {
+        if (!streq(value, "shared") && !streq(value, "session"))
+                return refuse(p, "no such scope", "shared or session is allowed");
+        *(bool *) field = streq(value, "session");
+        return 0;
+}
+
+static int parse_version(const ConfigParse *p, void *field, const char *value) {
+        if (strlen(value) >= JOB_NAME_MAX)
+                return refuse(p, "too long", "a text of at most 255 bytes is allowed");
+        return store_string(field, value);
+}
+
 /* The name is kept as a source; config_check_pool() looks the type up. */
 static int parse_worker(const ConfigParse *p, void *field _unused_, const char *value) {
         if (!name_valid(value))
@@ -457,6 +489,7 @@ static const ConfigKey flowd_keys[] = {
         F("StoreMaxJobs", KEY_PLAIN, parse_count, store_max_jobs, 0, 1000000000000ULL),
         F("StoreMaxBytes", KEY_PLAIN, parse_size, store_max_bytes, M, UINT64_MAX),
         F("KeyRetention", KEY_PLAIN, parse_span, key_usec, 0, USEC_INFINITY),
+        F("CacheMaxBytes", KEY_PLAIN, parse_size, cache_max_bytes, 0, T),
         F("ShutdownTimeout", KEY_PLAIN, parse_span, shutdown_timeout_usec, 0, DAY),
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
@@ -488,6 +521,7 @@ static const ConfigKey worker_keys[] = {
         W("PayloadMax", KEY_PLAIN, parse_size, payload_max, 1, 64 * M),
         W("ResultMax", KEY_PLAIN, parse_size, result_max, 1, 64 * M),
         W("MemoryMax", KEY_PLAIN, parse_size, memory_max, M, UINT64_MAX),
+        W("MemorySwapMax", KEY_PLAIN, parse_size, memory_swap_max, 0, UINT64_MAX),
         W("TasksMax", KEY_PLAIN, parse_count, tasks_max, 1, 4194304),
         W("CPUWeight", KEY_PLAIN, parse_u64, cpu_weight, 1, 10000),
         W("MaxJobs", KEY_PLAIN, parse_u64, max_jobs, 0, 1000000000000ULL),
@@ -497,6 +531,13 @@ static const ConfigKey worker_keys[] = {
         W("Retries", KEY_PLAIN, parse_unsigned, retries, 0, WORKER_RETRIES_MAX),
         W("RetryDelay", KEY_PLAIN, parse_span, retry_usec, 0, DAY),
         W("RetryDelayMax", KEY_PLAIN, parse_span, retry_max_usec, 0, DAY),
+        W("Cacheable", KEY_LIST, parse_methods, cacheable, 0, 0),
+        W("CacheTTL", KEY_PLAIN, parse_span, cache_ttl_usec, 0, USEC_INFINITY),
+        W("CacheStale", KEY_PLAIN, parse_span, cache_stale_usec, 0, USEC_INFINITY),
+        W("CacheNegativeTTL", KEY_PLAIN, parse_span, cache_negative_usec, 0, USEC_INFINITY),
+        W("CacheScope", KEY_PLAIN, parse_scope, cache_session, 0, 0),
+        W("CacheMax", KEY_PLAIN, parse_size, cache_max, 0, UINT64_MAX),
+        W("Version", KEY_STRING, parse_version, version, 0, 0),
         L("LimitCPU", RLIMIT_CPU),
         L("LimitFSIZE", RLIMIT_FSIZE),
         L("LimitDATA", RLIMIT_DATA),
@@ -677,7 +718,7 @@ int config_assign(ConfigLoader *l, const ConfigTable *t, void *object, const voi
         if (r < 0)
                 return r;
         s->refused = l->config->n_errors > n_errors;
-        if (!s->refused && k->parse != parse_environment && k->parse != parse_variable_names) /* these add up */
+        if (!s->refused && k->parse != parse_environment && k->parse != parse_variable_names && k->parse != parse_methods) /* these add up */
                 sources_forget(l, s->key);
         return source_keep(l, s);
 }

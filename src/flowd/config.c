@@ -83,6 +83,7 @@ static Config *config_new(void) {
                 .store_max_jobs = 1000000,
                 .store_max_bytes = 4ULL << 30,
                 .key_usec = 86400 * USEC_PER_SEC,
+                .cache_max_bytes = 256ULL << 20,
                 .observe_gid = (gid_t) -1,
                 .submit_gid = (gid_t) -1,
                 .admin_gid = (gid_t) -1,

@@ -40,6 +40,7 @@ typedef struct Config {
         uint64_t store_max_jobs;       /* StoreMaxJobs=1000000 ended ones */
         uint64_t store_max_bytes;      /* StoreMaxBytes=4G of the database file */
         uint64_t key_usec;             /* KeyRetention=1d: how long after its end a job's key still finds it */
+        uint64_t cache_max_bytes;      /* CacheMaxBytes=256M */
         char *observe_group;           /* ObserveGroup=flowd-observe */
         char *submit_group;            /* SubmitGroup=flowd */
         char *admin_group;             /* AdminGroup=flowd-admin */

@@ -399,13 +399,14 @@ static void tell_limits(Manager *m) {
         for (size_t i = 0; i < m->config->n_types; i++) {
                 const WorkerType *t = m->config->types[i];
 
-                wanted |= t->memory_max != UINT64_MAX || t->tasks_max != UINT64_MAX || t->cpu_weight > 0;
+                wanted |= t->memory_max != UINT64_MAX || t->memory_swap_max != UINT64_MAX || t->tasks_max != UINT64_MAX || t->cpu_weight > 0;
         }
         if (!wanted)
                 return;
         if (m->host.cgroup.fd < 0)
                 event_send(&m->host, EVENT_LIMITS, NULL,
-                           "No cgroup was delegated to flowd: MemoryMax=, TasksMax= and CPUWeight= have no effect here (under systemd: Delegate=yes)");
+                           "No cgroup was delegated to flowd: MemoryMax=, MemorySwapMax=, TasksMax= and CPUWeight= have no effect here (under systemd: "
+                           "Delegate=yes)");
         else if (!m->host.cgroup.memory || !m->host.cgroup.pids || !m->host.cgroup.cpu)
                 event_send(&m->host, EVENT_LIMITS, NULL,
                            "Controllers are missing in flowd's cgroup (memory: %s, pids: %s, cpu: %s): the limits that need them have no effect",

@@ -48,6 +48,8 @@ typedef struct Manager {
         char *persisted[PERSIST_ITEMS_MAX]; /* what it wrote */
 
         Defer changed;           /* a pool changed its state */
+        Timer load_timer;        /* the next slice of the jobs of an earlier run, where the store was opened late */
+        unsigned n_loaded, n_waiting; /* of those so far */
         Timer tick;              /* watchdog, STATUS=, shutdown */
         Timer reexec_timer;
         uint64_t watchdog_usec;

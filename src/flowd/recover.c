@@ -7,11 +7,14 @@
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "flowd/manager.h"
 #include "flowd/persist.h"
 #include "pool/durable.h"
+
+#define LOAD_SLICE 256U /* jobs that one turn of the loop takes; some 3 ms with small payloads */
 
 static StoreConfig store_config(const Manager *m) {
         const Config *c = m->config;
@@ -26,6 +29,7 @@ static StoreConfig store_config(const Manager *m) {
                 .max_jobs = c->store_max_jobs,
                 .max_bytes = c->store_max_bytes,
                 .key_usec = c->key_usec,
+                .cache_bytes = c->cache_max_bytes,
         };
 }
 
@@ -87,34 +91,50 @@ int manager_retried(Manager *m, JobRecord *r) {
         return take_record(m, r, NULL);
 }
 
-/* The pools first: their jobs go to them. */
-static int load(Manager *m, bool resumed) {
-        Loading l = { .m = m };
-        int r = resumed ? 0 : persist_load(m);
-
-        if (r >= 0)
-                r = store_load(m->store, take, &l);
+/* At most `max` of them. Returns 1 where there are more. */
+static int load(Manager *m, unsigned max) {
+        Loading l = { .m = m, .n = m->n_loaded, .n_waiting = m->n_waiting };
+        int r = store_load_slice(m->store, max, take, &l);
 
         m->jobs.last_id = MAX(m->jobs.last_id, store_last_id(m->store));
+        m->n_loaded = l.n;
+        m->n_waiting = l.n_waiting;
+        if (r > 0)
+                return r;
         if (l.n > 0)
                 event_send(&m->host, EVENT_JOB_RECOVERED, NULL, "%u jobs of an earlier run go on, %u of them when their pool is configured again", l.n,
                            l.n_waiting);
+        m->n_loaded = m->n_waiting = 0;
         return r;
+}
+
+/* While flowd serves: in slices, between which the loop turns. */
+static void load_late(Timer *t) {
+        Manager *m = CONTAINER_OF(t, Manager, load_timer);
+        int r = load(m, LOAD_SLICE);
+
+        if (r > 0)
+                timer_arm(&m->host.timers, &m->load_timer, now_usec());
+        else if (r < 0)
+                event_send(&m->host, EVENT_STORE, NULL, "The jobs of an earlier run cannot be taken: %s; restart flowd", strerror(-r));
 }
 
 static void on_changed(Store *s, void *userdata) {
         Manager *m = userdata;
         const char *why = store_why(s);
 
-        if (store_needs_load(s)) { /* it could not be opened earlier */
-                int r;
-
-                if (store_last_instances(s))
+        if (store_needs_load(s) && !m->load_timer.armed) { /* it could not be opened earlier */
+                if (store_last_instances(s) && m->n_loaded == 0)
                         (void) leftovers_kill(&m->host, store_last_instances(s));
-                r = load(m, false);
-                manager_start_pools(m);
-                if (r < 0)
-                        event_send(&m->host, EVENT_STORE, NULL, "The jobs of an earlier run cannot be taken: %s; restart flowd", strerror(-r));
+                if (m->n_loaded == 0) { /* the pools first: their jobs go to them */
+                        int r = persist_load(m);
+
+                        if (r < 0)
+                                event_send(&m->host, EVENT_STORE, NULL, "What an earlier run has kept cannot be taken: %s; restart flowd", strerror(-r));
+                        manager_start_pools(m);
+                }
+                m->load_timer.fire = load_late;
+                load_late(&m->load_timer);
         }
         event_send(&m->host, EVENT_STORE, NULL, "The store is %s%s%s", store_health_to_string(store_health(s)), why ? ": " : " again", strempty(why));
         hot_defer(&m->host.hot, &m->changed);
@@ -138,7 +158,12 @@ int manager_open_store(Manager *m, bool resumed) {
         why = store_why(m->store);
         if (why)
                 event_send(&m->host, EVENT_STORE, NULL, "The store is %s: %s", store_health_to_string(store_health(m->store)), why);
-        return load(m, resumed && !store_needs_load(m->store));
+        if (!resumed) { /* the pools first: their jobs go to them */
+                r = persist_load(m);
+                if (r < 0)
+                        return r;
+        }
+        return load(m, UINT_MAX);
 }
 
 void manager_adopt_waiting(Manager *m) {

@@ -37,6 +37,7 @@ static void serialize_jobs(Manager *m, StateWriter *sw, json_object *root) {
         state_put_object(sw, root, "jobs", a);
         state_put_int(sw, root, "last_id", (int64_t) m->jobs.last_id);
         state_put_int(sw, root, "refused", (int64_t) m->jobs.refused);
+        cached_serialize(&m->jobs, sw, root);
         json_object *totals = json_object_new_array();
         for (size_t i = 0; i < _JOB_STATE_MAX; i++)
                 json_object_array_add(totals, json_object_new_int64((int64_t) m->jobs.totals[i]));
@@ -223,6 +224,7 @@ static int restore_jobs(Manager *m, const StateReader *sr) {
                 m->jobs.totals[i] = json_object_get_uint64(json_object_array_get_idx(totals, i));
         m->jobs.last_id = MAX(m->jobs.last_id, (uint64_t) state_get_int(sr->root, "last_id"));
         m->jobs.refused = (uint64_t) state_get_int(sr->root, "refused");
+        cached_deserialize(&m->jobs, sr->root);
         return 0;
 }
 

@@ -61,7 +61,8 @@ static int apply(Manager *m, Config *fresh, json_object *changed) {
                 }
                 if (p->config == c)
                         continue;
-                bool same = pool_config_equal(p->config, c) && worker_type_equal(p->config->type, c->type);
+                bool same = pool_config_equal(p->config, c) && worker_type_equal(p->config->type, c->type) &&
+                        worker_type_caches_equally(p->config->type, c->type);
                 bool reopen = p->state == POOL_CLOSING;
                 if (!same || reopen)
                         json_object_array_add(changed, json_object_new_string(p->name));

@@ -42,6 +42,7 @@ struct FlowClient {
         uint32_t n_slots, first_free; /* first_free: a number + 1 */
         uint32_t generation;
         size_t in_flight;
+        uint8_t accept;  /* encodings that WAITs accept */
         size_t n_memfds; /* queued since the output was empty last */
 
         List stash;

@@ -21,7 +21,7 @@
 #include "libflow/client-internal.h"
 
 #define READ_CHUNK (256U * 1024U)
-#define WAIT_META_ROOM 32U /* of WAIT's items besides the id's bytes */
+#define WAIT_META_ROOM 40U /* of WAIT's items besides the id's bytes */
 
 /* --- a payload from a descriptor --- */
 
@@ -139,6 +139,8 @@ static void request_put(FrameWriter *w, const FlowRequest *q) {
                 frame_put_u64(w, FRAME_META_RETRY_DELAY, q->retry_delay_usec);
         if (q->not_before_usec > 0)
                 frame_put_u64(w, FRAME_META_NOT_BEFORE, q->not_before_usec);
+        if (q->accept != 0)
+                frame_put_u8(w, FRAME_META_ACCEPT, (uint8_t) q->accept);
 }
 
 static int client_may_queue(FlowClient *c) {
@@ -164,8 +166,8 @@ int flow_client_submit(FlowClient *c, const FlowRequest *q, uint64_t *ret_id) {
         r = client_may_queue(c);
         if (r < 0)
                 return r;
-        if ((unsigned) q->kind >= _PAYLOAD_KIND_MAX || q->durable > FRAME_DURABLE_IF_POSSIBLE)
-                return libflow_client_fail(c, -EINVAL, "The request says a kind of payload or of durability that there is not");
+        if (q->accept > UINT8_MAX || (unsigned) q->kind >= _PAYLOAD_KIND_MAX || q->durable > FRAME_DURABLE_IF_POSSIBLE)
+                return libflow_client_fail(c, -EINVAL, "The request says a kind of payload, a durability or an encoding that there is not");
         if (q->from_fd) {
                 r = payload_from_fd(c, q->fd, &memfd, &read, &size);
                 if (r == -EMSGSIZE)
@@ -206,6 +208,10 @@ int flow_client_wait_job(FlowClient *c, const char *job_id, void *userdata, uint
         return flow_client_wait_part(c, job_id, 0, 0, userdata, ret_id);
 }
 
+void flow_client_accept(FlowClient *c, unsigned encodings) {
+        c->accept = (uint8_t) encodings;
+}
+
 int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, void *userdata, uint64_t *ret_id) {
         uint8_t buf[FRAME_HEADER_SIZE + FLOW_JOB_ID_SIZE + WAIT_META_ROOM];
         FrameHeader h = { .type = FRAME_WAIT };
@@ -230,6 +236,8 @@ int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, ui
                 frame_put_u64(&w, FRAME_META_OFFSET, offset);
         if (length > 0)
                 frame_put_u64(&w, FRAME_META_LENGTH, length);
+        if (c->accept != 0)
+                frame_put_u8(&w, FRAME_META_ACCEPT, c->accept);
         r = libflow_stream_put(&c->stream, &w, &h, NULL, 0, NULL);
         if (r < 0) {
                 libflow_client_slot_free(c, slot);

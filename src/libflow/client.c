@@ -206,7 +206,7 @@ static int client_payload(FlowClient *c, const void **ret, size_t *ret_size) {
 
 static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         FlowResult *result = &c->event.result;
-        uint8_t status, kind = FLOW_BYTES, retry = 0;
+        uint8_t status, kind = FLOW_BYTES, retry = 0, cache = FLOW_CACHE_NONE, encoding = FLOW_ENCODING_NONE;
         uint32_t attempts = 0;
         int r;
 
@@ -226,6 +226,10 @@ static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         result->status = (FlowStatus) status;
         result->kind = (FlowKind) kind;
         result->retry = retry;
+        (void) frame_meta_u8(m, FRAME_META_CACHE, &cache);
+        (void) frame_meta_u8(m, FRAME_META_ENCODING, &encoding);
+        result->cache = (FlowCache) cache;
+        result->encoding = (FlowEncoding) encoding;
         result->attempts = attempts;
         result->error = client_text(c, m, FRAME_META_ERROR);
         result->code = client_text(c, m, FRAME_META_CODE);

@@ -245,6 +245,7 @@ static int record_end(JobTable *t, Job *j, bool whole) {
         k->retry = result->retry;
         k->result_kind = result->kind;
         k->result_size = blob_size(result->data);
+        k->cache = result->cache;
         k->result = blob_ref(result->data);
         k->dispatched_usec = j->dispatched_usec > 0 ? j->dispatched_usec + offset : 0;
         k->finished_usec = j->finished_usec + offset;
@@ -338,6 +339,8 @@ int durable_ended(JobRecord *r, Job **ret) {
         j->state = r->state;
         j->result = TAKE_PTR(r->result);
         j->result_kind = r->result_kind;
+        j->encoding = r->result_encoding;
+        j->cache = r->cache;
         j->error = TAKE_PTR(r->error);
         j->code = job_known_code(r->code);
         j->retry = r->retry;

@@ -177,6 +177,7 @@ static int type_new(const Pool *p, const HookCall *c, WorkerType **ret) {
         t->home = of->home ? strdup(of->home) : NULL;
         t->working_directory = of->working_directory ? strdup(of->working_directory) : NULL;
         t->memory_max = of->memory_max;
+        t->memory_swap_max = of->memory_swap_max;
         t->tasks_max = of->tasks_max;
         t->cpu_weight = of->cpu_weight;
         memcpy(t->limit_set, of->limit_set, sizeof(t->limit_set));

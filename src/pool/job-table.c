@@ -17,6 +17,7 @@ void job_table_init(JobTable *t, Host *h) {
         list_init(&t->aside);
         list_init(&t->ended);
         list_init(&t->results);
+        cached_init(t);
 }
 
 static void forget(JobTable *t, Job *j) {
@@ -38,6 +39,7 @@ static void forget_ended(JobTable *t, Job *j) {
 void job_table_done(JobTable *t) {
         List *n;
 
+        cached_done(t);
         while ((n = list_first(&t->ended)) || (n = list_first(&t->results)))
                 forget_ended(t, list_entry(n, Job, table_link));
         while ((n = list_first(&t->live)))
@@ -64,6 +66,7 @@ int job_table_add(JobTable *t, Job *j) {
 
 void job_table_forget(JobTable *t, Job *j) {
         t->n_live--;
+        cached_abandon(j);
         forget(t, j);
 }
 

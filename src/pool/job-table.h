@@ -3,6 +3,7 @@
 
 /* All jobs that flowd knows: the live ones, and those that have ended for as long as the limits allow. */
 
+#include "pool/cached.h"
 #include "store/store.h"
 #include "worker/host.h"
 #include "worker/job.h"
@@ -24,6 +25,7 @@ typedef struct JobTable {
         unsigned results_count_max;
         uint64_t totals[_JOB_STATE_MAX]; /* ended, by state, since the start */
         uint64_t refused;
+        Cached cached;
         uint64_t dropped, dropped_told_usec; /* results that had to make room */
 } JobTable;
 

@@ -5,6 +5,7 @@ noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
 	%D%/breaker.c \
 	%D%/deaths.c \
+	%D%/cached.c %D%/cached.h \
 	%D%/durable.c %D%/durable.h \
 	%D%/hook.c %D%/hook.h \
 	%D%/job-table.c %D%/job-table.h \

@@ -35,6 +35,8 @@ void pool_dispatch_later(Pool *p);
 
 /* Takes a job out of the queue, or out of those that wait. */
 void pool_unqueue(Pool *p, Job *j);
+/* Whether there is room for a job: 0, or what pool_submit() refuses it with. */
+int pool_admit(Pool *p, const Job *j, char **reterr_text);
 /* Ends a job that is in no queue and with no worker any more; the result is taken over. */
 void pool_finish(Pool *p, Job *j, JobResult *r);
 void pool_end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text);

@@ -47,6 +47,7 @@ void pool_finish(Pool *p, Job *j, JobResult *r) {
         if (r->status == FRAME_FAILED)
                 event_send(p->host, EVENT_JOB_FAILED, &f, "A job of pool %s failed: %s", p->name, r->error ? r->error : "the worker gave no reason");
         timer_disarm(&p->host->timers, &j->timer);
+        cached_end(p, j, r);
         count_end(p, j, r->dead ? JOB_DEAD : job_state_of(r->status));
         j->pool = j->worker = NULL;
         if (j->stored)
@@ -70,6 +71,7 @@ void pool_unqueue(Pool *p, Job *j) {
         j->waiting = false;
         p->queued_bytes -= j->payload_size;
         timer_disarm(&p->host->timers, &j->timer);
+        cached_unqueued(j);
 }
 
 void pool_end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text) {
@@ -159,6 +161,7 @@ static void leave_closing(Pool *p, Job *j) {
         JobResult r = { .status = FRAME_FAILED, .code = "PoolUnavailable" };
 
         if (j->stored) {
+                cached_abandon(j);
                 durable_set_aside(p->jobs, j);
                 return;
         }
@@ -181,7 +184,7 @@ void pool_leave_waiting(Pool *p) {
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);
 
-                if (j->recording)
+                if (j->recording || cached_waits(j))
                         continue;
                 pool_unqueue(p, j);
                 leave_closing(p, j);
@@ -202,7 +205,9 @@ static void place(Pool *p, Job *j) {
                 }
                 wait_in(p, j);
                 until = MIN(until, j->not_before_usec);
-        } else
+        } else if (cached_begin(p, j))
+                wait_in(p, j);
+        else
                 enqueue(p, j);
         j->timer.fire = on_job_timer;
         if (until != USEC_INFINITY)
@@ -285,8 +290,7 @@ static int refuse(Pool *p, int error, char **reterr_text, const char *format, ..
         va_list ap;
         char *text;
 
-        p->stats.refused++;
-        p->jobs->refused++;
+        (void) p;
         va_start(ap, format);
         int r = vasprintf(&text, format, ap);
         va_end(ap);
@@ -305,9 +309,8 @@ static void tell_full(Pool *p) {
                    p->config->queue_max, p->n_workers, p->config->max);
 }
 
-int pool_submit(Pool *p, Job *j, char **reterr_text) {
+int pool_admit(Pool *p, const Job *j, char **reterr_text) {
         char a[16], b[16];
-        int r;
 
         if (j->payload_size > p->config->type->payload_max)
                 return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s",
@@ -327,6 +330,20 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
                 return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
                               size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
         }
+        return 0;
+}
+
+static int submit(Pool *p, Job *j, char **reterr_text) {
+        int r;
+
+        r = pool_admit(p, j, reterr_text);
+        j->probing = r < 0 && cached_may_probe(p, j, r); /* what is in the cache needs no room here */
+        if (r < 0 && !j->probing)
+                return r;
+        if (j->probing) {
+                free(*reterr_text);
+                *reterr_text = NULL;
+        }
         r = job_table_add(p->jobs, j);
         if (r < 0)
                 return refuse(p, r, reterr_text, "out of memory");
@@ -336,18 +353,26 @@ int pool_submit(Pool *p, Job *j, char **reterr_text) {
         j->accepted_real_usec = realtime_usec();
         if (j->durability == DURABLE_NO) {
                 place(p, j);
-                return 0;
+                return cached_probes(j);
         }
         r = durable_add(p->jobs, j, reterr_text);
         if (r < 0) {
                 j->pool = NULL;
                 job_table_forget(p->jobs, j);
-                p->stats.refused++;
-                p->jobs->refused++;
                 return r;
         }
         wait_in(p, j);
         return 1;
+}
+
+int pool_submit(Pool *p, Job *j, char **reterr_text) {
+        int r = submit(p, j, reterr_text);
+
+        if (r < 0) {
+                p->stats.refused++;
+                p->jobs->refused++;
+        }
+        return r;
 }
 
 const char *pool_refusal_code(int error) {

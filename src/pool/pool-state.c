@@ -126,6 +126,9 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
                 list_append(&p->workers, &w->link);
                 p->n_workers++;
                 p->n_running += w->n_running;
+                for (unsigned k = 0; k < w->n_slots; k++)
+                        if (w->slots[k].state == SLOT_RUNNING && w->slots[k].job)
+                                cached_resume(p, w, w->slots[k].job);
                 if (worker_has_slot(w))
                         list_append(&p->free_workers, &w->free_link);
         }

@@ -130,8 +130,8 @@ Pool *pool_free(Pool *p);
 void pool_start(Pool *p);
 
 /* Accepts a job (adds it to the table, queues it) or refuses it: -EXFULL (queue full), -ENOTCONN (unavailable), -EMSGSIZE (payload too
- * large), -EROFS (the store takes no durable job), -ENOMEM, with a text for a person, owned by the caller. Returns 0; or 1 for a durable job,
- * which is accepted, or refused, when its watches are told so. */
+ * large), -EROFS (the store takes no durable job), -ENOMEM, with a text for a person, owned by the caller. Returns 0; or 1 for a durable job, and
+ * for one that has no room here but may be in the cache: it is accepted, or refused, when its watches are told so. */
 int pool_submit(Pool *p, Job *j, char **reterr_text);
 /* The name that programs know a refusal by: "QueueFull", ... */
 const char *pool_refusal_code(int error);

@@ -92,6 +92,9 @@ typedef enum FrameTag {
         FRAME_META_OFFSET = 43,   /* u64: in WAIT, where the wanted part of the result begins ... */
         FRAME_META_LENGTH = 44,   /* u64: ... and how many bytes it has; 0, or absent: all that follow */
         FRAME_META_SIZE_ALL = 45, /* u64: in RESULT, bytes of the whole result, of which the payload is the part that was asked for */
+        FRAME_META_ACCEPT = 46,   /* u8: in JOB and WAIT, encodings that the client takes a result in, a bit (1 << encoding) for each */
+        FRAME_META_ENCODING = 47, /* u8: in RESULT, the one that the payload is in */
+        FRAME_META_CACHE = 48,    /* u8: in RESULT, where it is from the cache: FrameCache */
         _FRAME_META_MAX = 64,
 } FrameTag;
 
@@ -105,6 +108,13 @@ typedef enum FrameStatus {
 } FrameStatus;
 
 #define FRAME_DURABLE_IF_POSSIBLE 3U /* FRAME_META_DURABLE */
+
+typedef enum FrameCache {
+        FRAME_CACHE_HIT = 1,       /* it is recorded with the job, too */
+        FRAME_CACHE_STALE = 2,     /* past its time, and better than none */
+        FRAME_CACHE_COALESCED = 3, /* of an equal job that was under way */
+        _FRAME_CACHE_MAX,
+} FrameCache;
 
 typedef enum PayloadKind {
         PAYLOAD_TEXT = 0, /* valid UTF-8 */

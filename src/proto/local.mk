@@ -8,6 +8,7 @@ libproto_la_SOURCES = \
 
 noinst_LIBRARIES += libjson.a
 libjson_a_SOURCES = \
+	%D%/json-canonical.c %D%/json-canonical.h \
 	%D%/json-scan.c %D%/json-scan.h \
 	%D%/jsonl.c %D%/jsonl.h \
 	%D%/varlink.c %D%/varlink.h

@@ -156,29 +156,41 @@ bool body_valid(sqlite3_stmt *st, int column, const JobRecord *job, BodyPart par
 }
 
 /* The bytes that were stored became those that were given. */
-static int decode(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, const void *data, size_t size, Blob **ret) {
+static int decode(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, unsigned accept, const void *data, size_t size,
+                  Encoding *ret_encoding, Blob **ret) {
         char id[JOB_ID_TEXT_MAX];
         _cleanup_free_ void *raw = NULL;
         Encoding e = (Encoding) sqlite3_column_int(st, column + COLUMN_ENCODING);
         uint64_t dictionary = (uint64_t) sqlite3_column_int64(st, column + COLUMN_DICTIONARY);
-        size_t wanted = (size_t) raw_size(job, part);
+        size_t wanted = (size_t) raw_size(job, part), encoded = size;
+        Encoding to = ENCODING_IDENTITY;
         int r = 0;
 
         if (!body_valid(st, column, job, part, data, size))
                 r = -EBADMSG;
         else if (dictionary > 0 && !codec_has_dictionary(db->codec, dictionary))
                 return 0; /* its dictionary was lost to damage, and it with that: no further salvage would help */
-        else if (e != ENCODING_IDENTITY)
-                r = codec_decompress(db->codec, e, dictionary, data, size, wanted, &raw);
+        else if (e != ENCODING_IDENTITY) {
+                r = codec_transcode_accepted(db->codec, accept, e, dictionary, data, size, wanted, &to, &raw, &encoded);
+                if (r == 0)
+                        r = codec_decompress(db->codec, e, dictionary, data, size, wanted, &raw);
+        }
         if (r == -EBADMSG)
                 return db_damaged(db, "the %s of job %s is not what was stored", part == BODY_PAYLOAD ? "payload" : "result", job_id_format(job->id, id));
         if (r < 0)
                 return r;
-        *ret = blob_new_copy(raw ? raw : data, wanted);
+        *ret_encoding = to;
+        *ret = blob_new_copy(raw ? raw : data, to == ENCODING_IDENTITY ? wanted : encoded);
         return *ret ? 0 : -ENOMEM;
 }
 
 int body_read(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, Blob **ret) {
+        Encoding e;
+
+        return body_read_accepted(db, st, column, job, part, 0, &e, ret);
+}
+
+int body_read_accepted(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, unsigned accept, Encoding *ret_encoding, Blob **ret) {
         sqlite3_stmt *body;
         char id[JOB_ID_TEXT_MAX];
         int r, code;
@@ -189,7 +201,7 @@ int body_read(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPa
         if (sqlite3_column_type(st, column + COLUMN_BODY) != SQLITE_NULL) {
                 const void *data = sqlite3_column_blob(st, column + COLUMN_BODY);
 
-                return decode(db, st, column, job, part, data, (size_t) sqlite3_column_bytes(st, column + COLUMN_BODY), ret);
+                return decode(db, st, column, job, part, accept, data, (size_t) sqlite3_column_bytes(st, column + COLUMN_BODY), ret_encoding, ret);
         }
         body = db_statement(db, STATEMENT_BODY_GET);
         (void) sqlite3_bind_int64(body, 1, body_id(job->id, part));
@@ -200,7 +212,7 @@ int body_read(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPa
                 if (!data) /* none is empty, so there was no memory for it */
                         r = -ENOMEM;
                 else
-                        r = decode(db, st, column, job, part, data, (size_t) sqlite3_column_bytes(body, 0), ret);
+                        r = decode(db, st, column, job, part, accept, data, (size_t) sqlite3_column_bytes(body, 0), ret_encoding, ret);
         } else if (code == SQLITE_DONE)
                 r = db_damaged(db, "the %s of job %s is missing", part == BODY_PAYLOAD ? "payload" : "result", job_id_format(job->id, id));
         else

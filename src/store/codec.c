@@ -390,3 +390,23 @@ int codec_transcode(Codec *c, Encoding from, uint64_t dictionary, const void *da
         *ret = TAKE_PTR(raw);
         return 0;
 }
+
+int codec_transcode_accepted(Codec *c, unsigned accept, Encoding from, uint64_t dictionary, const void *data, size_t size, size_t raw_size,
+                             Encoding *ret_encoding, void **ret, size_t *ret_size) {
+        Encoding to = from;
+
+        if (from == ENCODING_IDENTITY) /* as it was not worth compressing for the disk */
+                return 0;
+        if (dictionary != 0 || !(accept & 1U << from)) {
+                if (raw_size < CODEC_TRANSCODE_MIN)
+                        return 0;
+                to = accept & 1U << ENCODING_ZSTD ? ENCODING_ZSTD : accept & 1U << ENCODING_GZIP ? ENCODING_GZIP : ENCODING_IDENTITY;
+        }
+        if (to == ENCODING_IDENTITY)
+                return 0;
+        int r = codec_transcode(c, from, dictionary, data, size, raw_size, to, ret, ret_size);
+        if (r < 0)
+                return r;
+        *ret_encoding = to;
+        return 1;
+}

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Compression of what is stored: payloads and results. Zstandard with dictionaries learnt from the documents themselves, gzip for those who ask. */
+/* Compression of what is stored: payloads, results, cache bodies. Zstandard with dictionaries learnt from the documents themselves, gzip for those who ask. */
 
 #include "basic/macro.h"
 #include "proto/frame.h"
 
-/* They stand on disk: none is ever given another meaning. */
+/* They stand on disk and on the wire (FRAME_META_ENCODING): none is ever given another meaning. */
 typedef enum Encoding {
         ENCODING_IDENTITY = 0,
         ENCODING_ZSTD = 1,
@@ -22,6 +22,7 @@ typedef enum Encoding {
 #define CODEC_LEVEL_MAX 10
 #define CODEC_GZIP_LEVEL 6
 #define CODEC_RAW_MAX FRAME_BODY_MAX           /* what is larger is never compressed */
+#define CODEC_TRANSCODE_MIN 4096U              /* bytes that are worth another encoding than they are stored in */
 #define CODEC_CONTEXTS_KEPT 4U                 /* contexts that wait for the next caller */
 #define CODEC_CONTEXT_BYTES_KEPT (8U << 20)    /* one that grew above it is not kept */
 
@@ -81,6 +82,11 @@ int codec_decompress_into(Codec *c, Encoding e, uint64_t dictionary, const void 
  * `to` is what comes out even where it is larger than the raw bytes. Returns as codec_decompress(). */
 int codec_transcode(Codec *c, Encoding from, uint64_t dictionary, const void *data, size_t size, size_t raw_size, Encoding to,
                     void **ret, size_t *ret_size);
+
+/* The same for a client that takes the encodings `accept` (1 << Encoding each): compressed bytes as they are (*ret is NULL), or anew where that is worth it.
+ * Returns 1, or 0 where it is to have plain ones; or as codec_transcode(). */
+int codec_transcode_accepted(Codec *c, unsigned accept, Encoding from, uint64_t dictionary, const void *data, size_t size, size_t raw_size,
+                             Encoding *ret_encoding, void **ret, size_t *ret_size);
 
 const char *encoding_to_string(Encoding e);   /* "identity", "zstd", "gzip"; NULL where unknown */
 int encoding_from_string(const char *s);      /* -EINVAL */

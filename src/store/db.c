@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 
 #include "basic/fault.h"
+#include "store/cache.h"
 #include "store/internal.h"
 
 #define WAL_FRAME_HEADER 24U
@@ -265,6 +266,8 @@ void db_rollback(Db *db) {
                 (void) sqlite3_reset(st);
         }
         db->change = (Tally) {};
+        if (db->cache)
+                cache_rolled_back(db->cache);
 }
 
 int db_sync(Db *db) {

@@ -82,6 +82,8 @@ typedef struct Db {
         unsigned n_dictionaries;
         uint64_t dictionary_id; /* no id above it was ever given */
         uint64_t compress_min, key_usec;
+        struct CacheStatements *cache; /* store/cache.h */
+        uint64_t cache_bytes;   /* CacheMaxBytes= */
         uint64_t max_bytes;
         bool over;              /* max_bytes is reached: no job is added */
         bool full;              /* what `synchronous` is set to: FULL, else NORMAL */
@@ -107,9 +109,10 @@ typedef struct Request {
         int fd;                 /* where it is in a memfd, else -1 */
         size_t size;
         bool body;              /* whether there is one, of 0 bytes maybe */
+        bool refused;           /* CACHE_PUT: there were too many already */
         bool repeated;          /* a commit that had it failed, or so it was said */
         /* PURGE, VACUUM: how far this transaction gets, and how far those before it got; the number so far is r.n */
-        size_t at, committed_at;
+        uint64_t at, committed_at;
         uint64_t n;
 } Request;
 
@@ -119,8 +122,8 @@ typedef struct Request {
  * text are set. Without `wal` it has a rollback journal, so that the file can be moved alone. Returns 0 or -errno, with db->trouble and db->text
  * set and the connection closed. */
 int db_open(Db *db, const char *path, bool wal);
-/* Opens for reading. */
-int db_open_reader(Db *db, const char *path);
+/* Opens for reading. `closed`: nobody writes to it, so that it can be read where no index of a WAL can be made. */
+int db_open_reader(Db *db, const char *path, bool closed);
 /* Keeps the WAL as it is, where `keep_wal`: for a file that is evidence. */
 void db_close(Db *db, bool keep_wal);
 /* Records a failure of SQLite, with `what` was being done. Returns its -errno, never 0. */
@@ -188,6 +191,8 @@ int body_delete(Db *db, uint64_t id, BodyPart part);
 /* Reads a body from the columns of a row, and from `bodies`. *ret is NULL where there is none. Returns 0, -ENOMEM, -EBADMSG where it is not
  * what was stored (and db->trouble is STORE_DAMAGED), or another -errno with db->trouble set. */
 int body_read(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, Blob **ret);
+/* The same, in one of the encodings `accept` where that is of use. */
+int body_read_accepted(Db *db, sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, unsigned accept, Encoding *ret_encoding, Blob **ret);
 /* Whether the columns and the body belong together, without decoding: for the salvage. `data` NULL: it is in none. */
 bool body_valid(sqlite3_stmt *st, int column, const JobRecord *job, BodyPart part, const void *data, size_t size);
 static inline int64_t body_id(uint64_t id, BodyPart part) {
@@ -227,11 +232,12 @@ int job_low(Db *db);
 /* ---- read.c: rows become records */
 
 /* The columns of a record, in the order of ROW_*; the bodies' own follow. */
-#define ROW_COLUMNS "id, state, durability, uid, pool, method, session, key, trace, kind, payload_size, priority, attempts, crashes, failures, " \
+#define ROW_COLUMNS_1 "id, state, durability, uid, pool, method, session, key, trace, kind, payload_size, priority, attempts, crashes, failures, " \
                     "retries, retry_usec, accepted, not_before, deadline, timeout, dispatched, finished, worker, code, error, retry, result_kind, result_size"
+#define ROW_COLUMNS ROW_COLUMNS_1 ", cache" /* and version 2 */
 #define PAYLOAD_COLUMNS "payload_encoding, payload_dictionary, payload_stored, payload_sum, payload"
 #define RESULT_COLUMNS "result_encoding, result_dictionary, result_stored, result_sum, result"
-#define ROW_PAYLOAD 29 /* the first of PAYLOAD_COLUMNS behind ROW_COLUMNS */
+#define ROW_PAYLOAD 30 /* the first of PAYLOAD_COLUMNS behind ROW_COLUMNS */
 #define ROW_RESULT (ROW_PAYLOAD + BODY_COLUMNS)
 
 /* Returns 0, -ENOMEM, or -EBADMSG where the row cannot be one of ours; `ret` is then empty. */
@@ -242,8 +248,9 @@ int job_get(Db *db, uint64_t id, unsigned want, JobRecord *ret);
 /* Ids (`ids_only`) or records that match. */
 int job_list(Db *db, const StoreFilter *f, bool ids_only, unsigned limit, JobRecord **ret, uint64_t *ret_n);
 /* Live jobs with an id above `after`, with their payloads; those whose payload is gone are counted and put into *ret_lost (the caller's to free).
+ * At most `max`: then 1 is returned, where there are more.
  * Returns 0, what `job` returned below 0, or -errno with db->trouble set. *last is the last one that was given. */
-int job_load(Db *db, uint64_t *last, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost);
+int job_load(Db *db, uint64_t *last, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost);
 /* ---- inspect.c: long readings */
 
 /* *ret is "ok", or what is wrong, and then db->trouble is STORE_DAMAGED and 0 is returned all the same. */
@@ -257,7 +264,26 @@ int state_put(Db *db, Request *q);
 int state_delete(Db *db, Request *q);
 int state_each(Db *db, int (*entry)(const char *key, const char *value, void *userdata), void *userdata);
 
+/* ---- cache-ops.c: what is done to the cache. A failure other than the request's own sets db->trouble, and voids the transaction. */
+
+/* Prepares the statements of a connection. */
+int cache_open(Db *db, bool writer);
+int cache_op_put(Db *db, Request *q);
+int cache_op_touch(Db *db, Request *q);
+int cache_op_purge(Db *db, Request *q);
+int cache_op_get(Db *db, Request *q);
+int cache_op_list(Db *db, Request *q);
+/* Bytes that it takes, about; 0 where that is not known. For the writer, as what follows. */
+uint64_t cache_used(Db *db);
+/* Counts what is there, which reads the whole table once. */
+int cache_survey(Db *db);
+/* One slice of what has come to its end, or is too much, in a transaction that is open. `spare`: the jobs need the room. Returns 1 where there is more. */
+int cache_retain(Db *db, bool spare);
+
 /* ---- retention.c: what is there, and what goes */
+
+/* Of StoreMaxBytes=, in eighths: where ended jobs begin to go, and the cache before them. */
+#define RETENTION_EIGHTHS 7
 
 /* Reads what the writer must know of what is there: counts, ids. */
 int db_survey(Db *db);

@@ -160,9 +160,10 @@ static int insert(Db *db, const JobRecord *j, const Body *payload, const Body *r
         (void) sqlite3_bind_int(st, 27, j->retry);
         (void) sqlite3_bind_int(st, 28, (int) j->result_kind);
         bind_u64(st, 29, j->result_size);
-        code = body_bind(st, 30, payload);
+        (void) sqlite3_bind_int(st, 30, (int) j->cache);
+        code = body_bind(st, 31, payload);
         if (code == SQLITE_OK)
-                code = body_bind(st, 30 + BODY_COLUMNS, result);
+                code = body_bind(st, 31 + BODY_COLUMNS, result);
         r = code == SQLITE_OK ? db_run(db, st, "adding a job") : db_fail(db, code, "adding a job");
         if (r < 0)
                 return r;
@@ -320,6 +321,7 @@ static int end(Db *db, const JobRecord *j, const Head *h, const Body *result) {
         (void) sqlite3_bind_int(st, 12, (int) j->result_kind);
         bind_u64(st, 13, j->result_size);
         code = body_bind(st, 14, result);
+        (void) sqlite3_bind_int(st, 19, (int) j->cache);
         r = code == SQLITE_OK ? db_run(db, st, "ending a job") : db_fail(db, code, "ending a job");
         if (r >= 0)
                 r = body_store(db, j->id, BODY_RESULT, result);

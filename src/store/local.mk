@@ -6,6 +6,8 @@ libstore_a_SOURCES = \
 	%D%/body.c \
 	%D%/codec-dictionary.c \
 	%D%/codec-internal.h \
+	%D%/cache-ops.c \
+	%D%/cache.c %D%/cache.h \
 	%D%/codec.c %D%/codec.h \
 	%D%/db.c \
 	%D%/dictionary.c \

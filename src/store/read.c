@@ -17,7 +17,7 @@
 enum {
         ROW_ID, ROW_STATE, ROW_DURABILITY, ROW_UID, ROW_POOL, ROW_METHOD, ROW_SESSION, ROW_KEY, ROW_TRACE, ROW_KIND, ROW_PAYLOAD_SIZE, ROW_PRIORITY,
         ROW_ATTEMPTS, ROW_CRASHES, ROW_FAILURES, ROW_RETRIES, ROW_RETRY_USEC, ROW_ACCEPTED, ROW_NOT_BEFORE, ROW_DEADLINE, ROW_TIMEOUT,
-        ROW_DISPATCHED, ROW_FINISHED, ROW_WORKER, ROW_CODE, ROW_ERROR, ROW_RETRY, ROW_RESULT_KIND, ROW_RESULT_SIZE,
+        ROW_DISPATCHED, ROW_FINISHED, ROW_WORKER, ROW_CODE, ROW_ERROR, ROW_RETRY, ROW_RESULT_KIND, ROW_RESULT_SIZE, ROW_CACHE,
 };
 
 static int read_text(sqlite3_stmt *st, int column, bool needed, char **ret) {
@@ -47,7 +47,7 @@ static int read_numbers(sqlite3_stmt *st, JobRecord *j) {
                 { ROW_ID, STORE_ID_MAX }, { ROW_STATE, _JOB_STATE_MAX - 1 }, { ROW_DURABILITY, _DURABLE_MAX - 1 }, { ROW_UID, UINT32_MAX },
                 { ROW_KIND, _PAYLOAD_KIND_MAX - 1 }, { ROW_RESULT_KIND, _PAYLOAD_KIND_MAX - 1 }, { ROW_PAYLOAD_SIZE, INT64_MAX },
                 { ROW_RESULT_SIZE, INT64_MAX }, { ROW_ATTEMPTS, UINT32_MAX }, { ROW_CRASHES, UINT32_MAX }, { ROW_FAILURES, UINT32_MAX },
-                { ROW_RETRIES, UINT32_MAX }, { ROW_RETRY, 1 },
+                { ROW_RETRIES, UINT32_MAX }, { ROW_RETRY, 1 }, { ROW_CACHE, _FRAME_CACHE_MAX - 1 },
         };
         for (size_t i = 0; i < ELEMENTSOF(limits); i++) {
                 int64_t v = sqlite3_column_int64(st, limits[i].column);
@@ -77,6 +77,7 @@ static int read_numbers(sqlite3_stmt *st, JobRecord *j) {
                 .retry = sqlite3_column_int(st, ROW_RETRY) > 0,
                 .result_kind = (PayloadKind) sqlite3_column_int(st, ROW_RESULT_KIND),
                 .result_size = (uint64_t) sqlite3_column_int64(st, ROW_RESULT_SIZE),
+                .cache = (FrameCache) sqlite3_column_int(st, ROW_CACHE),
         };
         return j->id > 0 ? 0 : -EBADMSG;
 }
@@ -126,7 +127,7 @@ int row_read_whole(Db *db, sqlite3_stmt *st, unsigned want, JobRecord *ret) {
         if (r >= 0 && want & STORE_WANT_PAYLOAD)
                 r = body_read(db, st, ROW_PAYLOAD, &j, BODY_PAYLOAD, &j.payload);
         if (r >= 0 && want & STORE_WANT_RESULT)
-                r = body_read(db, st, ROW_RESULT, &j, BODY_RESULT, &j.result);
+                r = body_read_accepted(db, st, ROW_RESULT, &j, BODY_RESULT, want >> STORE_WANT_ACCEPT_SHIFT, &j.result_encoding, &j.result);
         if (r < 0)
                 return r;
         *ret = j;
@@ -263,14 +264,19 @@ static int note_lost(uint64_t **ids, size_t *n, uint64_t id) {
         return 0;
 }
 
-int job_load(Db *db, uint64_t *last, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost) {
+int job_load(Db *db, uint64_t *last, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata, uint64_t **ret_lost, size_t *ret_n_lost) {
         sqlite3_stmt *st = db_statement(db, STATEMENT_LIVE);
+        unsigned n = 0;
         int r = 0, code;
 
         (void) sqlite3_bind_int64(st, 1, (int64_t) MAX(db->low, *last + 1));
         while ((code = sqlite3_step(st)) == SQLITE_ROW) {
                 _cleanup_(job_record_done) JobRecord j = {};
 
+                if (n++ == max) {
+                        (void) sqlite3_reset(st);
+                        return 1;
+                }
                 r = row_read_whole(db, st, STORE_WANT_PAYLOAD, &j);
                 if (r == -ENOMEM)
                         r = db_fail(db, SQLITE_NOMEM, "loading a job");

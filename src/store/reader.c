@@ -36,6 +36,11 @@ static int read_stats(Store *s, Db *db, StoreStats *ret) {
         stats.groups = s->groups;
         stats.synced_groups = s->synced_groups;
         stats.requests = s->requests;
+        stats.cache_entries = s->shown_cache.entries;
+        stats.cache_bytes = s->shown_cache.stored_bytes;
+        stats.cache_raw_bytes = s->shown_cache.raw_bytes;
+        stats.cache_evicted = s->shown_cache.evicted;
+        stats.cache_puts = s->puts;
         (void) pthread_mutex_unlock(&s->lock);
         if (db->sql) {
                 int r = db_number(db, db_statement(db, STATEMENT_FREE_PAGES), &n);
@@ -70,6 +75,10 @@ static int read_once(Reader *reader, Request *q) {
                 return db_check(db, &r->text);
         case STORE_OP_BACKUP:
                 return db_backup(db, r->path, &r->n);
+        case STORE_OP_CACHE_GET:
+                return cache_op_get(db, q);
+        case STORE_OP_CACHE_LIST:
+                return cache_op_list(db, q);
         default:
                 return -EOPNOTSUPP;
         }
@@ -83,11 +92,14 @@ static int reader_open(Reader *reader, Request *q) {
         int r;
 
         (void) pthread_mutex_lock(&s->lock);
-        bool readable = s->opened || s->health == STORE_READ_ONLY;
+        bool readable = s->opened || s->health == STORE_READ_ONLY, excluded = s->exclude;
+        reader->alone = !s->opened; /* nobody writes; when that changes, readers are shut out */
         health = s->health;
         memcpy(why, s->why, sizeof(why));
         reader->db.low = s->low;
         (void) pthread_mutex_unlock(&s->lock);
+        if (excluded)
+                return -EINTR;
         if (!readable) {
                 if (q->r.op == STORE_OP_STATS)
                         return 0;
@@ -96,7 +108,7 @@ static int reader_open(Reader *reader, Request *q) {
         }
         if (reader->db.sql)
                 return 0;
-        r = db_open_reader(&reader->db, s->path);
+        r = db_open_reader(&reader->db, s->path, reader->alone);
         (void) pthread_mutex_lock(&s->lock);
         reader->handle = reader->db.sql;
         (void) pthread_mutex_unlock(&s->lock);
@@ -139,6 +151,8 @@ static bool read_request(Reader *reader, Request *q) {
                 request_fail(q, r, text);
                 reader_close(reader);
         }
+        if (reader->alone)
+                reader_close(reader);
         return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include "basic/blob.h"
 #include "proto/frame.h"
+#include "store/codec.h"
 
 typedef enum JobState {
         JOB_QUEUED = 0,
@@ -47,7 +48,9 @@ typedef struct JobRecord {
         PayloadKind result_kind;
         uint64_t result_size;
         char *code, *error;     /* of the end, or of the last attempt that failed */
+        Encoding result_encoding; /* of `result`, where it may come in another */
         bool retry;             /* its worker said that the same job may succeed when tried again */
+        FrameCache cache;       /* how it was answered without being run, else 0 */
         Blob *payload, *result; /* only where they were asked for */
 } JobRecord;
 

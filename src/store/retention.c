@@ -13,8 +13,6 @@
 
 #include "store/internal.h"
 
-/* Of StoreMaxBytes=, in eighths: where ended jobs begin to go. */
-#define RETENTION_EIGHTHS 7
 /* How far below it the store takes jobs again: a part of it. */
 #define OVER_HYSTERESIS 32
 /* While free pages are more than one in so many, and these bytes, they are given back. */
@@ -88,16 +86,27 @@ static uint64_t ended(const Db *db) {
         return n > 0 ? (uint64_t) n : 0;
 }
 
+/* Bytes that jobs take: the cache gives way to them, so its own do not count against them. */
+static uint64_t used_by_jobs(Db *db) {
+        return db->used - MIN(db->used, cache_used(db));
+}
+
+static bool is_tight(const StoreConfig *c, uint64_t used) {
+        return used > c->max_bytes / 8 * RETENTION_EIGHTHS;
+}
+
 int retention_due(Db *db, const StoreConfig *c) {
         int r = db_used(db, &db->used);
 
         if (r < 0)
                 return r;
-        if (db->used >= c->max_bytes)
+        if (used_by_jobs(db) >= c->max_bytes)
                 db->over = true;
-        else if (db->used < c->max_bytes - c->max_bytes / OVER_HYSTERESIS)
+        else if (used_by_jobs(db) < c->max_bytes - c->max_bytes / OVER_HYSTERESIS)
                 db->over = false;
-        return (ended(db) > c->max_jobs || db->used > c->max_bytes / 8 * RETENTION_EIGHTHS) && ended(db) > 0;
+        if (is_tight(c, db->used) && cache_used(db) > 0)
+                return 1;
+        return (ended(db) > c->max_jobs || is_tight(c, used_by_jobs(db))) && ended(db) > 0;
 }
 
 /* Takes ended jobs from `*from` on, oldest first: at most `max`, finished before `finished`, with ids below `below`. *from moves behind what was
@@ -149,7 +158,12 @@ int retention_slice(Db *db, const StoreConfig *c) {
 
         if (n_ended > c->max_jobs)
                 excess = n_ended - c->max_jobs;
-        if (db->used > c->max_bytes / 8 * RETENTION_EIGHTHS)
+        if (is_tight(c, db->used) && cache_used(db) > 0) {
+                more = cache_retain(db, true);
+                if (more < 0)
+                        return more;
+        }
+        if (is_tight(c, used_by_jobs(db)))
                 excess = MAX(excess, (uint64_t) STORE_PURGE_SLICE / 8); /* then it is measured again */
         if (excess > 0 && n_ended > 0) {
                 r = take_oldest(db, &db->oldest, excess, UINT64_MAX, UINT64_MAX);

@@ -219,14 +219,22 @@ static int copy_table(Salvager *s, const char *from, const char *to, int columns
         return r;
 }
 
+/* The two statements of walk(), over rows with these columns; false where the old database has none of that kind. */
+static bool prepare_walk(Salvager *s, const char *columns) {
+        _cleanup_free_ char *up = str_printf("SELECT %s, " PAYLOAD_COLUMNS ", " RESULT_COLUMNS " FROM jobs NOT INDEXED WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+                                             columns);
+        _cleanup_free_ char *down = up ? str_printf("%s DESC", up) : NULL;
+
+        (void) sqlite3_finalize(s->up);
+        (void) sqlite3_finalize(s->down);
+        s->up = s->down = NULL;
+        return down && sqlite3_prepare_v2(s->old, up, -1, &s->up, NULL) == SQLITE_OK && sqlite3_prepare_v2(s->old, down, -1, &s->down, NULL) == SQLITE_OK;
+}
+
 static int copy_all(Salvager *s) {
-        static const char columns[] = "SELECT " ROW_COLUMNS ", " PAYLOAD_COLUMNS ", " RESULT_COLUMNS " FROM jobs NOT INDEXED WHERE id BETWEEN ?1 AND ?2 ";
-        _cleanup_free_ char *up = str_printf("%sORDER BY id", columns), *down = str_printf("%sORDER BY id DESC", columns);
         uint64_t id;
         int r;
 
-        if (!up || !down)
-                return db_fail(s->new, SQLITE_NOMEM, "salvaging");
         /* Words only, the rest is found anew. A loss that nobody has accepted is told once more. */
         r = copy_table(s, "SELECT name, value FROM meta WHERE name IN ('instance', 'last_id', 'loss')", "INSERT INTO meta (name, value) VALUES (?1, ?2)", 2);
         if (r >= 0)
@@ -241,7 +249,7 @@ static int copy_all(Salvager *s) {
         if (db_meta_get_id(s->new, "last_id", &id) >= 0)
                 s->last_id = id;
         s->new->trouble = STORE_OK;
-        if (sqlite3_prepare_v2(s->old, up, -1, &s->up, NULL) != SQLITE_OK || sqlite3_prepare_v2(s->old, down, -1, &s->down, NULL) != SQLITE_OK ||
+        if ((!prepare_walk(s, ROW_COLUMNS) && !prepare_walk(s, ROW_COLUMNS_1 ", 0")) ||
             sqlite3_prepare_v2(s->old, "SELECT body FROM bodies WHERE id = ?1", -1, &s->body, NULL) != SQLITE_OK) {
                 s->found->holes++; /* not even the schema */
                 return 0;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "basic/fd.h"
+#include "store/cache.h"
 #include "store/internal.h"
 
 #define HEADER_SIZE 100U
@@ -47,6 +48,9 @@ static const char *const versions[STORE_SCHEMA] = {
         "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
         "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;",
 
+        CACHE_SCHEMA
+        "ALTER TABLE jobs ADD COLUMN cache INTEGER NOT NULL DEFAULT 0;",
+
         "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 };
 
@@ -60,7 +64,7 @@ static const char *const statements[_STATEMENT_MAX] = {
         [STATEMENT_META_GET] = "SELECT value FROM meta WHERE name = ?1",
         [STATEMENT_ADD] = "INSERT INTO jobs (" ROW_COLUMNS ", " PAYLOAD_COLUMNS ", " RESULT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                 " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34,"
-                " ?35, ?36, ?37, ?38, ?39)",
+                " ?35, ?36, ?37, ?38, ?39, ?40)",
         [STATEMENT_HEAD] = "SELECT state, uid, key, payload_encoding IS NOT NULL AND payload IS NULL, result_encoding IS NOT NULL AND result IS NULL"
                 ", method FROM jobs WHERE id = ?1",
         [STATEMENT_ATTEMPT] = "UPDATE jobs SET state = 1, attempts = ?2, crashes = ?3, failures = ?4, worker = ?5, dispatched = ?6 WHERE id = ?1",
@@ -68,13 +72,13 @@ static const char *const statements[_STATEMENT_MAX] = {
                 " WHERE id = ?1",
         [STATEMENT_END] = "UPDATE jobs SET state = ?2, attempts = ?3, crashes = ?4, failures = ?5, dispatched = ?6, finished = ?7, worker = ?8,"
                 " code = ?9, error = ?10, retry = ?11, result_kind = ?12, result_size = ?13,"
-                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18 WHERE id = ?1",
+                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18, cache = ?19 WHERE id = ?1",
         [STATEMENT_END_COMPLETED] = "UPDATE jobs SET state = ?2, attempts = ?3, crashes = ?4, failures = ?5, dispatched = ?6, finished = ?7,"
                 " worker = ?8, code = ?9, error = ?10, retry = ?11, result_kind = ?12, result_size = ?13,"
-                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18,"
+                " result_encoding = ?14, result_dictionary = ?15, result_stored = ?16, result_sum = ?17, result = ?18, cache = ?19,"
                 " payload_encoding = NULL, payload_dictionary = NULL, payload_stored = NULL, payload_sum = NULL, payload = NULL WHERE id = ?1",
         [STATEMENT_RETRY] = "UPDATE jobs SET state = 0, attempts = ?2, crashes = 0, failures = 0, not_before = ?3, deadline = ?4, finished = 0,"
-                " code = NULL, error = NULL, retry = 0, result_kind = 0, result_size = 0,"
+                " code = NULL, error = NULL, retry = 0, result_kind = 0, result_size = 0, cache = 0,"
                 " result_encoding = NULL, result_dictionary = NULL, result_stored = NULL, result_sum = NULL, result = NULL WHERE id = ?1",
         [STATEMENT_DELETE] = "DELETE FROM jobs WHERE id = ?1",
         [STATEMENT_GET] = "SELECT " ROW_COLUMNS ", " PAYLOAD_COLUMNS ", " RESULT_COLUMNS " FROM jobs WHERE id = ?1",
@@ -116,7 +120,7 @@ static int prepare(Db *db, bool reader) {
                 if (code != SQLITE_OK)
                         return db_fail(db, code, "preparing");
         }
-        return 0;
+        return cache_open(db, !reader);
 }
 
 static int32_t header_number(const uint8_t *p) {
@@ -317,11 +321,40 @@ int db_open(Db *db, const char *path, bool wal) {
         return r;
 }
 
-int db_open_reader(Db *db, const char *path) {
+/* A path as a URI of SQLite's, with a parameter. NULL when out of memory. */
+static char *uri(const char *path, const char *parameter) {
+        sqlite3_str *s = sqlite3_str_new(NULL);
+
+        sqlite3_str_appendall(s, "file:");
+        for (const char *p = path; *p; p++)
+                if (strchr("?#%", *p))
+                        sqlite3_str_appendf(s, "%%%02x", (unsigned) *p);
+                else
+                        sqlite3_str_appendchar(s, 1, *p);
+        sqlite3_str_appendf(s, "?%s", parameter);
+        return sqlite3_str_finish(s);
+}
+
+/* A database with a WAL that is in a directory where none can be made, and that has none, is whole by itself; SQLite must be told to believe it. */
+static int connect_to_closed(Db *db, const char *path) {
+        char *name = uri(path, "immutable=1");
+        int r = name ? connect_to(db, name, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI) : db_fail(db, SQLITE_NOMEM, "opening");
+
+        sqlite3_free(name);
+        return r;
+}
+
+int db_open_reader(Db *db, const char *path, bool closed) {
+        _cleanup_free_ char *wal = str_printf("%s-wal", path);
         int r;
 
         db->trouble = STORE_OK;
-        r = connect_to(db, path, SQLITE_OPEN_READONLY);
+        if (!wal)
+                return db_fail(db, SQLITE_NOMEM, "opening");
+        if (closed && access(wal, F_OK) < 0 && errno == ENOENT)
+                r = connect_to_closed(db, path);
+        else
+                r = connect_to(db, path, SQLITE_OPEN_READONLY);
         if (r >= 0)
                 r = prepare(db, true);
         if (r < 0)
@@ -338,6 +371,7 @@ void db_close(Db *db, bool keep_wal) {
                 (void) sqlite3_finalize(db->statements[s]);
                 db->statements[s] = NULL;
         }
+        db->cache = cache_statements_free(db->cache);
         (void) sqlite3_wal_hook(db->sql, NULL, NULL);
         if (keep_wal)
                 (void) sqlite3_db_config(db->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, &on);

@@ -7,18 +7,20 @@
  *
  * Three threads: the writer, which alone changes the database; a reader for what is quick; a reader for what reads everything, so that a backup
  * does not hold up a result. `lock` is held for moments and the loop takes it; `db_lock` is held across disk writes and the loop takes it in
- * store_load() only. Whoever takes both takes db_lock first.
+ * store_load() and store_load_slice() only. Whoever takes both takes db_lock first.
  *
  * Whether jobs are accepted is decided here, from what the loop was told last, so that an answer never contradicts store_accepts().
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "basic/fd.h"
+#include "store/cache.h"
 #include "store/threads.h"
 
 StoreRequest *store_request_new(StoreOp op, StoreDone done, void *userdata) {
@@ -35,6 +37,14 @@ StoreRequest *store_request_new(StoreOp op, StoreDone done, void *userdata) {
         return &q->r;
 }
 
+int store_request_add_item(StoreRequest *r) {
+        r->cache = new0(CacheItem, 1);
+        if (!r->cache)
+                return -ENOMEM;
+        r->n_cache = 1;
+        return 0;
+}
+
 StoreRequest *store_request_free(StoreRequest *r) {
         if (!r)
                 return NULL;
@@ -46,6 +56,7 @@ StoreRequest *store_request_free(StoreRequest *r) {
         free(r->filter.method);
         free(r->filter.session);
         free(r->ids);
+        (void) cache_items_free(r->cache, r->n_cache);
         free(r->path);
         free(r->state_key);
         free(r->state_value);
@@ -80,7 +91,7 @@ void store_post(Store *s, List *requests) {
 /* Notes where the body is while the blob cannot change under us. */
 static void capture(Request *q) {
         const JobRecord *j = &q->r.record;
-        Blob *b = q->r.op == STORE_OP_END ? j->result : j->payload;
+        Blob *b = q->r.op == STORE_OP_END ? j->result : q->r.op == STORE_OP_CACHE_PUT && q->r.cache ? q->r.cache->body : j->payload;
 
         q->body = b || (q->r.op == STORE_OP_ADD && j->payload_size == 0);
         if (!b || b->size == 0)
@@ -103,6 +114,10 @@ static void capture_sizes(Request *q) {
                 q->r.record.payload_size = q->size;
 }
 
+static bool is_cache_write(StoreOp op) {
+        return op == STORE_OP_CACHE_PUT || op == STORE_OP_CACHE_TOUCH || op == STORE_OP_CACHE_PURGE;
+}
+
 static void on_flush(Defer *d) {
         Store *s = CONTAINER_OF(d, Store, flush);
         bool writes = false, reads[_READER_MAX] = {};
@@ -113,12 +128,16 @@ static void on_flush(Defer *d) {
                 Request *q = request_of(n);
 
                 list_remove(n);
-                if (q->r.op < _STORE_OP_READ) {
+                if (is_cache_write(q->r.op)) {
+                        list_append(&s->cache_queue, n);
+                        writes = true;
+                } else if (q->r.op < _STORE_OP_READ) {
                         list_append(&s->queue, n);
                         s->eager += !q->r.lazy;
                         writes = true;
                 } else {
-                        int which = q->r.op == STORE_OP_CHECK || q->r.op == STORE_OP_BACKUP ? READER_SLOW : READER_QUICK;
+                        int which = q->r.op == STORE_OP_CHECK || q->r.op == STORE_OP_BACKUP ? READER_SLOW :
+                                    q->r.op == STORE_OP_CACHE_GET ? READER_CACHE : READER_QUICK;
 
                         list_append(&s->readers[which].queue, n);
                         reads[which] = true;
@@ -144,6 +163,17 @@ void store_submit(Store *s, StoreRequest *r) {
                 list_append(&s->ready, &r->link);
                 store_wake(s);
                 return;
+        }
+        if (r->op == STORE_OP_CACHE_PUT) {
+                if (s->cache_puts >= STORE_CACHE_PUTS_MAX || s->cache_put_bytes + q->size > STORE_CACHE_PUTS_BYTES) { /* the writer does not keep up */
+                        q->refused = true;
+                        request_fail(q, -EAGAIN, NULL);
+                        list_append(&s->ready, &r->link);
+                        store_wake(s);
+                        return;
+                }
+                s->cache_puts++;
+                s->cache_put_bytes += q->size;
         }
         if (r->op == STORE_OP_ADD)
                 s->highest = MAX(s->highest, r->record.id);
@@ -171,6 +201,10 @@ static void tell(Store *s, unsigned budget) {
 
                 list_remove(n);
                 s->pending--;
+                if (q->r.op == STORE_OP_CACHE_PUT && !q->refused) {
+                        s->cache_puts--;
+                        s->cache_put_bytes -= q->size;
+                }
                 q->r.done(&q->r);
         }
 }
@@ -254,15 +288,16 @@ void store_configure(Store *s, const StoreConfig *c) {
         (void) pthread_mutex_unlock(&s->lock);
 }
 
-/* Loads what can be loaded now. Returns below 0 only for what `job` returned. */
-static int load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
+/* Loads what can be loaded now. Returns below 0 only for what `job` returned, 1 where there is more. */
+static int load(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata) {
         _cleanup_free_ uint64_t *lost = NULL;
         size_t n_lost = 0;
+        bool more;
         int r;
 
         for (;;) {
                 s->db.trouble = STORE_OK;
-                r = job_load(&s->db, &s->load_last, job, userdata, &lost, &n_lost);
+                r = job_load(&s->db, &s->load_last, max, job, userdata, &lost, &n_lost);
                 if (r >= 0)
                         break;
                 if (s->db.trouble == STORE_OK)
@@ -270,6 +305,7 @@ static int load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userda
                 if (writer_trouble(s) < 0)
                         return 0; /* it is tried again, and store_needs_load() stays */
         }
+        more = r > 0;
         if (n_lost > 0) {
                 r = db_begin(&s->db, true);
                 for (size_t i = 0; i < n_lost && r >= 0; i++)
@@ -284,16 +320,16 @@ static int load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userda
                 }
                 log_write(s->log, LOG_ERR, "The payloads of %zu stored jobs were damaged: they have ended as failed, with code PayloadDamaged", n_lost);
         }
-        s->loaded = true;
-        return 0;
+        s->loaded = !more;
+        return more;
 }
 
-int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
+int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata) {
         int r = 0;
 
         (void) pthread_mutex_lock(&s->db_lock);
         if (s->db.sql && !s->loaded)
-                r = load(s, job, userdata);
+                r = load(s, max, job, userdata);
         writer_publish(s);
         (void) pthread_mutex_unlock(&s->db_lock);
         catch_up(s);
@@ -316,6 +352,10 @@ int store_load_state(Store *s, int (*entry)(const char *key, const char *value, 
         }
         (void) pthread_mutex_unlock(&s->db_lock);
         return r;
+}
+
+int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
+        return store_load_slice(s, UINT_MAX, job, userdata);
 }
 
 static int init_cond(pthread_cond_t *c) {
@@ -388,6 +428,7 @@ int store_open(const StoreConfig *c, HotSet *hot, Log *log, void (*changed)(Stor
         list_init(&s->fresh);
         list_init(&s->ready);
         list_init(&s->queue);
+        list_init(&s->cache_queue);
         list_init(&s->done);
         list_init(&s->kept);
         list_init(&s->slow);
@@ -462,6 +503,7 @@ Store *store_close(Store *s) {
         db_close(&s->db, s->damaged);
         catch_up(s);
         cancel_all(s, &s->queue);
+        cancel_all(s, &s->cache_queue);
         cancel_all(s, &s->kept);
         cancel_all(s, &s->slow);
         do { /* whoever hears of an end may submit once more */

@@ -12,7 +12,7 @@ typedef struct StoreRequest StoreRequest;
 
 #define STORE_FILE "flowd.db"
 #define STORE_APPLICATION_ID 0x666c6f77 /* "flow" */
-#define STORE_SCHEMA 2                  /* PRAGMA user_version */
+#define STORE_SCHEMA 3                  /* PRAGMA user_version */
 #define STORE_LIST_MAX 10000U
 #define STORE_TEXT_MAX 512U
 #define STORE_INSTANCES_MAX 8U
@@ -41,6 +41,7 @@ typedef struct StoreConfig {
         uint64_t max_jobs;          /* StoreMaxJobs=1000000 ended ones */
         uint64_t max_bytes;         /* StoreMaxBytes=4G of the database, without what is free in it */
         uint64_t key_usec;          /* KeyRetention=1d: how long after its end a job's key still finds it */
+        uint64_t cache_bytes;       /* CacheMaxBytes=256M of stored bodies */
 } StoreConfig;
 
 /* Called on the loop, in the order of the groups; frees the request with store_request_free(). */
@@ -62,12 +63,18 @@ typedef enum StoreOp {
         STORE_OP_ACCEPT_LOSS,
         STORE_OP_STATE_PUT,    /* what flowd itself wants to find again: state_key, state_value. -EMSGSIZE where either is too long */
         STORE_OP_STATE_DELETE, /* state_key. No failure where there is none */
+        /* The next three never hold up those before. */
+        STORE_OP_CACHE_PUT,   /* cache: an item with its body. -EAGAIN, -EFBIG, or whatever else: it is not kept, and nobody minds */
+        STORE_OP_CACHE_TOUCH, /* ids, as cache_id() makes them: these were used, once for each time that they stand there */
+        STORE_OP_CACHE_PURGE, /* cache: results of that method and worker type, where these are set: n is how many went */
         /* by the reader, beside it */
         STORE_OP_GET,      /* id, want: record; payload or result is NULL where it is gone. -ENOENT */
         STORE_OP_LIST,     /* filter: records, n. Newest first. Without a state: those that have ended, as whoever asks has the others in memory */
         STORE_OP_STATS,    /* stats */
         STORE_OP_CHECK,    /* text: "ok", or what integrity_check and the sums of payloads and results say: then it is salvaged, as after any damage */
         STORE_OP_BACKUP,   /* path: absolute, of a file that does not exist. n: its bytes. -EEXIST */
+        STORE_OP_CACHE_GET,   /* cache: key and accept; then the item. -ENOENT */
+        STORE_OP_CACHE_LIST,  /* cache: the method, where it is set; filter.limit. Then cache: n_cache items */
         _STORE_OP_MAX,
         _STORE_OP_READ = STORE_OP_GET,
 } StoreOp;
@@ -75,6 +82,7 @@ typedef enum StoreOp {
 enum { /* StoreRequest.want */
         STORE_WANT_PAYLOAD = 1 << 0,
         STORE_WANT_RESULT = 1 << 1,
+        STORE_WANT_ACCEPT_SHIFT = 8, /* above it: encodings that the result may come in, 1 << Encoding each */
 };
 
 /* Zeroed members match everything, but state, which is -1 in a new request. Strings are owned by the request. */
@@ -93,6 +101,8 @@ typedef struct StoreStats {
         uint64_t payload_bytes, payload_stored, result_bytes, result_stored; /* what was given, and what it takes, since the start */
         uint64_t groups, synced_groups, requests; /* commits, those with fsync, and requests in them, since the start */
         uint64_t dictionaries;
+        uint64_t cache_entries, cache_bytes, cache_raw_bytes;
+        uint64_t cache_puts, cache_evicted;    /* since the start */
 } StoreStats;
 
 struct StoreRequest {
@@ -112,6 +122,8 @@ struct StoreRequest {
         size_t n_ids;
         char *path;
         char *state_key, *state_value;
+        struct CacheItem *cache; /* store/cache.h: one, or as many as were listed */
+        size_t n_cache;
         /* out */
         int error;             /* 0 or -errno */
         uint64_t group;        /* in which it was committed: for store_synced() */
@@ -123,6 +135,8 @@ struct StoreRequest {
 
 StoreRequest *store_request_new(StoreOp op, StoreDone done, void *userdata);
 StoreRequest *store_request_free(StoreRequest *r);
+/* Gives it an empty item. Returns 0 or -ENOMEM. */
+int store_request_add_item(StoreRequest *r);
 DEFINE_CLEANUP(StoreRequest *, store_request_free);
 
 /* Opens, or makes, the database, and starts the threads. Whatever is wrong with it is no failure of this call: see store_health().
@@ -136,13 +150,15 @@ DEFINE_CLEANUP(Store *, store_close);
 /* Limits that may change while it runs: all but the directory, the instance and Store=. */
 void store_configure(Store *s, const StoreConfig *c);
 
-/* Every job that has not ended, oldest first, with its payload: before the loop runs, and again when store_needs_load(). It blocks for as long as that
+/* Every job that has not ended, oldest first, with its payload: before the loop runs. It blocks for as long as that
  * takes. `job` takes over what is in the record. Jobs whose payload was damaged are not among them: they are ended as failed, with code "PayloadDamaged".
  * Returns 0, or what `job` returned below 0. */
 int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata);
 /* All of the state, by key; likewise before the loop runs, or when store_needs_load(). Returns 0, what `entry` returned below 0, or -errno where the
  * store could not be read. */
 int store_load_state(Store *s, int (*entry)(const char *key, const char *value, void *userdata), void *userdata);
+/* The next `max` of them, when store_needs_load(). Those that were had may go on meanwhile. Returns 1 when there are more, else as store_load(). */
+int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata);
 /* Whether there is a database whose jobs were not loaded yet; it could not be opened earlier. No job is accepted until they are. */
 bool store_needs_load(const Store *s);
 

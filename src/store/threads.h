@@ -5,21 +5,28 @@
 
 #include <pthread.h>
 
+#include "store/cache.h"
 #include "store/internal.h"
 
 #define STORE_GROUP_MAX 4096U             /* requests in one commit */
 #define STORE_GROUP_BYTES (16U << 20)     /* bytes of bodies after which it takes no more */
 #define STORE_LAZY_USEC (2 * USEC_PER_MSEC)
+#define STORE_CACHE_GROUP_MAX 64U         /* writes to the cache in one commit ... */
+#define STORE_CACHE_GROUP_BYTES (1U << 20) /* ... and bytes of bodies after which it takes no more */
+#define STORE_CACHE_PATIENCE_USEC (50 * USEC_PER_MSEC) /* so long they let others go first */
+#define STORE_CACHE_PUTS_MAX 1024U        /* results that wait to be kept; beyond, they are not ... */
+#define STORE_CACHE_PUTS_BYTES (32U << 20) /* ... and bytes of them */
 #define STORE_IDLE_USEC (20 * USEC_PER_MSEC) /* without requests, until the writer sees to the WAL and the old jobs */
 #define STORE_RETRY_USEC USEC_PER_SEC
 #define STORE_SALVAGE_RETRY_USEC (30 * USEC_PER_SEC) /* it reads the whole file */
 #define STORE_RETENTION_USEC (60 * USEC_PER_SEC)
-#define STORE_DONE_BUDGET 1024U           /* requests that one round of the loop hears of */
+#define STORE_DONE_BUDGET 16U             /* requests that one round of the loop hears of: what is more must not keep other peers waiting */
 #define STORE_PAGES_SPARE 1024U           /* above a quarter more than StoreMaxBytes= says: the file's own limit */
 #define STORE_PROBE_BYTES (64U << 10)     /* what must fit before a full disk counts as recovered */
 
 enum {
         READER_QUICK, /* GET, LIST, STATS */
+        READER_CACHE, /* CACHE_GET: somebody waits for it, and perhaps a job */
         READER_SLOW,  /* CHECK, BACKUP: they read everything */
         _READER_MAX,
 };
@@ -31,6 +38,7 @@ typedef struct Reader {
         List queue;            /* under store->lock */
         sqlite3 *handle;       /* under store->lock: what to interrupt; NULL while it is not open */
         pthread_mutex_t busy;  /* held while the connection is used */
+        bool alone;            /* of this request: the writer has not opened the database yet, and perhaps cannot */
         Db db;
 } Reader;
 
@@ -48,6 +56,8 @@ struct Store {
         List fresh;               /* submitted in this round */
         List ready;               /* done, and not told yet */
         unsigned pending;
+        unsigned cache_puts;      /* CACHE_PUTs among them */
+        size_t cache_put_bytes;
         uint64_t highest;         /* id that an ADD had */
         StoreHealth told_health;
         char told_why[STORE_TEXT_MAX];
@@ -60,6 +70,7 @@ struct Store {
         pthread_cond_t open_door; /* for readers that `exclude` keeps out */
         List queue;
         unsigned eager;           /* requests in it that do not wait for company */
+        List cache_queue;         /* CACHE_PUT, _TOUCH, _PURGE */
         List done;
         List learnt;              /* by the codec's thread */
         bool stop, reconfigured, exclude;
@@ -70,6 +81,8 @@ struct Store {
         bool suspect;             /* a reader saw damage */
         char suspect_text[STORE_TEXT_MAX];
         Tally shown;
+        struct CacheStats shown_cache;
+        uint64_t puts;            /* results that were kept */
         uint64_t groups, synced_groups, requests;
         uint64_t group, synced;   /* the last group, and the last one that is on the disk */
         uint64_t low, last_id;
@@ -93,6 +106,7 @@ struct Store {
         List to_store;                /* what was learnt */
         uint64_t retention_usec;      /* when old jobs are looked for next */
         bool retention_more, vacuum_more;
+        uint64_t cache_usec;          /* when the cache is looked at next */
         uint64_t busy_usec;           /* the last request */
 
         bool writer_runs, readers_run[_READER_MAX];

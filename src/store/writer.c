@@ -38,6 +38,9 @@ static int (*const operations[_STORE_OP_READ])(Db *db, Request *q) = {
         [STORE_OP_ACCEPT_LOSS] = accept_loss,
         [STORE_OP_STATE_PUT] = state_put,
         [STORE_OP_STATE_DELETE] = state_delete,
+        [STORE_OP_CACHE_PUT] = cache_op_put,
+        [STORE_OP_CACHE_TOUCH] = cache_op_touch,
+        [STORE_OP_CACHE_PURGE] = cache_op_purge,
 };
 
 static bool is_kept(StoreOp op) {
@@ -111,6 +114,8 @@ void writer_publish(Store *s) {
         s->opened = s->opened || s->db.sql;
         s->needs_load = s->db.sql && !s->loaded;
         s->shown = s->db.total;
+        if (s->db.cache)
+                (void) cache_known(s->db.cache, &s->shown_cache);
         s->low = s->db.low;
         s->last_id = MAX(s->last_id, s->db.last_id);
         (void) pthread_mutex_unlock(&s->lock);
@@ -232,6 +237,8 @@ static int open_database(Store *s) {
         if (r >= 0)
                 r = limit_pages(s);
         if (r >= 0)
+                r = cache_survey(&s->db);
+        if (r >= 0)
                 r = retention_due(&s->db, &s->limits);
         if (r < 0) {
                 db_close(&s->db, s->db.trouble == STORE_DAMAGED);
@@ -284,6 +291,8 @@ void writer_open(Store *s) {
                 writer_publish(s);
                 return;
         }
+        if (before == STORE_READ_ONLY) /* they read it as one that does not change */
+                readers_exclude(s);
         if (r >= 0)
                 r = s->damaged ? -EBADMSG : open_database(s);
         if (r < 0 && (s->damaged || s->db.trouble == STORE_DAMAGED)) {
@@ -304,6 +313,8 @@ void writer_open(Store *s) {
                 }
         }
         writer_publish(s);
+        if (before == STORE_READ_ONLY)
+                readers_admit(s);
 }
 
 int writer_trouble(Store *s) {
@@ -325,6 +336,9 @@ void writer_apply_limits(Store *s, const StoreConfig *c) {
         s->limits = *c;
         s->db.compress_min = c->compress_min;
         s->db.key_usec = c->key_usec;
+        s->db.cache_bytes = c->cache_bytes;
+        s->db.max_bytes = c->max_bytes;
+        s->cache_usec = 0;
         codec_set_level(s->codec, c->compress_level);
         s->retention_usec = 0;
         if (s->db.sql && limit_pages(s) < 0)
@@ -423,7 +437,8 @@ static void finish_group(Store *s, List *requests) {
 
                 list_remove(l);
                 q->r.group = s->group;
-                if (q->r.op == STORE_OP_PURGE && q->r.error >= 0) {
+                s->puts += q->r.op == STORE_OP_CACHE_PUT && q->r.error >= 0;
+                if ((q->r.op == STORE_OP_PURGE || q->r.op == STORE_OP_CACHE_PURGE) && q->r.error >= 0) {
                         bool more = q->r.error > 0;
 
                         q->r.n = q->n;
@@ -453,7 +468,7 @@ static void put_off(Store *s, List *requests) {
                 Request *q = request_of(l);
 
                 list_remove(l);
-                if (is_kept(q->r.op) && s->loaded)
+                if (is_kept(q->r.op) && (s->loaded || s->load_last > 0))
                         list_append(&s->kept, l);
                 else {
                         request_fail(q, store_health_errno(s->trouble), s->trouble_text);
@@ -646,6 +661,21 @@ static int store_learnt(Store *s) {
         return r;
 }
 
+/* A slice of what the cache need not hold any more. */
+static int trim_cache(Store *s) {
+        int r, more;
+
+        s->db.trouble = STORE_OK;
+        r = db_begin(&s->db, false);
+        if (r < 0)
+                return r;
+        more = cache_retain(&s->db, false);
+        if (more < 0)
+                return more;
+        r = db_commit(&s->db);
+        return r < 0 ? r : more;
+}
+
 /* What is not for anybody who waits. `idle`: nobody does. Returns when there is more to do, CLOCK_MONOTONIC. */
 static uint64_t maintain(Store *s, bool idle) {
         uint64_t now = now_usec(), soon = s->busy_usec + STORE_IDLE_USEC;
@@ -676,15 +706,22 @@ static uint64_t maintain(Store *s, bool idle) {
                 }
                 writer_publish(s);
         }
+        if (idle && now >= s->cache_usec) {
+                r = trim_cache(s);
+                if (failed(s, r))
+                        return UINT64_MAX;
+                if (r == 0)
+                        s->cache_usec = now + STORE_RETENTION_USEC;
+        }
         if (s->vacuum_more && idle) {
                 r = vacuum_slice(&s->db, false, NULL);
                 if (failed(s, r))
                         return UINT64_MAX;
                 s->vacuum_more = r > 0;
         }
-        if (s->retention_more || s->vacuum_more || s->db.wal_pages > STORE_WAL_PAGES)
+        if (s->retention_more || s->vacuum_more || s->cache_usec <= now || s->db.wal_pages > STORE_WAL_PAGES)
                 return idle ? now : soon;
-        return MAX(s->retention_usec, soon);
+        return MAX(MIN(s->retention_usec, s->cache_usec), soon);
 }
 
 /* -------------------------------------------------------------------------------------------------------- the thread */
@@ -698,6 +735,8 @@ static void wait_for_work(Store *s, uint64_t until) {
         while (!s->stop && !s->reconfigured && !s->suspect && s->eager == 0 && list_empty(&s->learnt)) {
                 uint64_t when = until;
 
+                if (!list_empty(&s->cache_queue))
+                        when = MIN(when, request_of(s->cache_queue.next)->r.queued_usec + STORE_LAZY_USEC);
                 if (!list_empty(&s->queue))
                         when = MIN(when, request_of(s->queue.next)->r.queued_usec + STORE_LAZY_USEC);
                 if (when == UINT64_MAX) {
@@ -724,6 +763,47 @@ static void take_group(Store *s, List *group) {
                 bytes += q->size;
                 list_append(q->r.op == STORE_OP_VACUUM ? &s->slow : group, l);
         }
+}
+
+/* Writes to the cache, where nobody waits for the writer, or they have waited for long. */
+static void take_cache_group(Store *s, bool busy, List *group) {
+        List *l = list_first(&s->cache_queue);
+        size_t bytes = 0;
+        unsigned n = 0;
+
+        if (l && busy && !s->stop && now_usec() < request_of(l)->r.queued_usec + STORE_CACHE_PATIENCE_USEC)
+                return;
+        while ((l = list_first(&s->cache_queue)) && n++ < STORE_CACHE_GROUP_MAX && bytes < STORE_CACHE_GROUP_BYTES) {
+                Request *q = request_of(l);
+
+                list_remove(l);
+                bytes += q->size;
+                list_append(group, l);
+        }
+}
+
+/* They are nobody's loss: what a full disk refuses to the cache is no trouble of the store's, until a job needs the disk. */
+static void run_cache_group(Store *s, List *group) {
+        if (list_empty(group))
+                return;
+        if (s->trouble == STORE_OK) {
+                if (try_group(s, group) >= 0) {
+                        finish_group(s, group);
+                        return;
+                }
+                if (s->db.trouble == STORE_FULL && s->db.sql) {
+                        LIST_FOREACH(l, group)
+                                request_fail(request_of(l), -ENOSPC, s->db.text);
+                        if (db_checkpoint(&s->db, true) < 0) /* gives back what the WAL has taken */
+                                (void) writer_trouble(s);
+                        store_post(s, group);
+                        return;
+                }
+                (void) writer_trouble(s);
+        }
+        LIST_FOREACH(l, group)
+                request_fail(request_of(l), s->trouble == STORE_OK ? -EAGAIN : store_health_errno(s->trouble), s->trouble_text);
+        store_post(s, group);
 }
 
 static void work(Store *s, List *group) {
@@ -754,12 +834,14 @@ void *writer_thread(void *userdata) {
 
         (void) pthread_mutex_lock(&s->lock);
         for (;;) {
-                List group = LIST_INIT(group);
+                List group = LIST_INIT(group), cache = LIST_INIT(cache);
                 StoreConfig config;
 
                 wait_for_work(s, until);
                 take_group(s, &group);
-                bool reconfigured = s->reconfigured, suspect = s->suspect, last = s->stop && list_empty(&s->queue), idle = list_empty(&group);
+                take_cache_group(s, !list_empty(&group), &cache);
+                bool reconfigured = s->reconfigured, suspect = s->suspect, idle = list_empty(&group) && list_empty(&cache);
+                bool last = s->stop && list_empty(&s->queue) && list_empty(&s->cache_queue);
                 config = s->config;
                 list_move_all(&s->to_store, &s->learnt);
                 s->reconfigured = s->suspect = false;
@@ -775,6 +857,7 @@ void *writer_thread(void *userdata) {
                 if (last && s->trouble != STORE_OK)
                         s->retry_usec = s->retry_usec == UINT64_MAX ? UINT64_MAX : 0; /* a last time */
                 work(s, &group);
+                run_cache_group(s, &cache);
                 until = earliest(s, maintain(s, idle && now_usec() >= s->busy_usec + STORE_IDLE_USEC));
                 (void) pthread_mutex_unlock(&s->db_lock);
 

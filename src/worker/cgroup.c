@@ -194,6 +194,11 @@ int cgroup_worker_new(const CgroupRoot *c, const char *name, const WorkerType *t
                 if (r >= 0)
                         r = file_write(fd, "memory.oom.group", "1");
         }
+        if (r >= 0 && c->memory && type->memory_swap_max != UINT64_MAX) {
+                r = write_limit(fd, "memory.swap.max", type->memory_swap_max);
+                if (r == -ENOENT) /* a kernel without swap: there is nothing to limit */
+                        r = 0;
+        }
         if (r >= 0 && c->pids && type->tasks_max != UINT64_MAX)
                 r = write_limit(fd, "pids.max", type->tasks_max);
         if (r >= 0 && c->cpu && type->cpu_weight > 0)

@@ -21,6 +21,7 @@ Job *job_new(void) {
         list_init(&j->watches);
         list_init(&j->queue_link);
         list_init(&j->table_link);
+        list_init(&j->flight_link);
         return j;
 }
 
@@ -33,7 +34,7 @@ Job *job_ref(Job *j) {
 Job *job_unref(Job *j) {
         if (!j || --j->n_ref > 0)
                 return NULL;
-        assert(list_empty(&j->watches) && !list_linked(&j->queue_link) && !j->timer.armed);
+        assert(list_empty(&j->watches) && !list_linked(&j->queue_link) && !j->timer.armed && !j->flight);
         blob_unref(j->payload);
         blob_unref(j->result);
         free(j->method);
@@ -98,6 +99,8 @@ void job_end(Job *j, JobResult *r) {
                 j->finished_usec = now_usec();
         j->result = TAKE_PTR(r->data);
         j->result_kind = r->kind;
+        j->encoding = r->encoding;
+        j->cache = r->cache;
         free(j->error);
         j->error = TAKE_PTR(r->error);
         j->code = r->code;

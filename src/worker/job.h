@@ -10,6 +10,7 @@
 #include "basic/map.h"
 #include "basic/str.h"
 #include "basic/timer.h"
+#include "store/codec.h"
 #include "store/record.h"
 
 #define JOB_NAME_MAX 256U       /* bytes of a method, session or key, NUL included */
@@ -44,6 +45,8 @@ typedef struct JobResult {
         bool retry;    /* its worker said that the same job may succeed when tried again */
         bool final;    /* another attempt would end no better */
         bool dead;     /* it has killed as many workers as it may */
+        Encoding encoding;
+        FrameCache cache; /* it was not run */
 } JobResult;
 
 struct Job {
@@ -74,6 +77,13 @@ struct Job {
         uint64_t not_before_usec; /* CLOCK_REALTIME */
         bool own_retries;
         bool detached;
+        struct Flight *flight;   /* pool/cached.c: equal jobs under way, of which this is the leader or a follower */
+        List flight_link;
+        bool leading;
+        bool searched;           /* the cache was asked, or need not be */
+        bool probing;            /* there was no room for it, but its result may be in the cache: it is not accepted yet */
+        bool renewal;            /* flowd's own, in place of a stale result */
+        uint8_t accept;          /* encodings that its submitter takes the result in, 1 << Encoding */
         Durability durability;
         bool stored;             /* the store has it, and its end will be recorded before it is told */
         bool recording;          /* the store is being asked: it is not dispatched meanwhile */
@@ -91,6 +101,8 @@ struct Job {
 
         /* the end */
         PayloadKind result_kind;
+        Encoding encoding;       /* of the result */
+        FrameCache cache;        /* how it was answered without being run, else 0 */
         Blob *result;            /* NULL: nothing, or not kept */
         bool result_dropped;
         char *error;

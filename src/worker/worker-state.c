@@ -412,6 +412,10 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_text(sw, o, "progress_text", j->progress_text);
         state_put_text(sw, o, "ran_on", j->ran_on);
         state_put_int(sw, o, "result_kind", j->result_kind);
+        state_put_int(sw, o, "cache", j->cache);
+        state_put_int(sw, o, "accept", j->accept);
+        state_put_int(sw, o, "leading", j->leading);
+        state_put_int(sw, o, "renewal", j->renewal);
         state_put_blob(sw, o, "result", j->result);
         state_put_text(sw, o, "error", j->error);
         state_put_text(sw, o, "code", j->code);
@@ -477,6 +481,11 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         str_copy(j->ran_on, sizeof(j->ran_on), strempty(state_get_text(o, "ran_on")));
         j->result_kind = (PayloadKind) state_get_int(o, "result_kind");
         j->result = state_get_blob(sr, o, "result");
+        if (job_ended(j))
+                j->cache = (FrameCache) MIN((uint64_t) state_get_int(o, "cache"), (uint64_t) _FRAME_CACHE_MAX - 1);
+        j->accept = (uint8_t) state_get_int(o, "accept");
+        j->leading = state_get_int(o, "leading");
+        j->renewal = state_get_int(o, "renewal");
         j->code = job_known_code(state_get_text(o, "code"));
         j->retry = state_get_int(o, "retry");
         j->failures = (uint32_t) state_get_int(o, "failures");

@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <fnmatch.h>
 
 #include "worker/worker-type.h"
 
@@ -30,12 +31,15 @@ WorkerType *worker_type_new(const char *name) {
                 .payload_max = 64ULL << 20,
                 .result_max = 64ULL << 20,
                 .memory_max = UINT64_MAX,
+                .memory_swap_max = UINT64_MAX,
                 .tasks_max = UINT64_MAX,
                 .max_age_usec = USEC_INFINITY,
                 .max_rss = UINT64_MAX,
                 .max_crashes = 3,
                 .retry_usec = 1 * USEC_PER_SEC,
                 .retry_max_usec = 600 * USEC_PER_SEC,
+                .cache_ttl_usec = 3600 * USEC_PER_SEC,
+                .cache_max = UINT64_MAX,
         };
         t->name = strdup(name);
         if (!t->name)
@@ -59,6 +63,8 @@ WorkerType *worker_type_unref(WorkerType *t) {
         free(t->user);
         free(t->groups);
         free(t->home);
+        strv_free(t->cacheable);
+        free(t->version);
         free(t);
         return NULL;
 }
@@ -89,9 +95,22 @@ bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
                strv_equal(a->environment, b->environment) && strv_equal(a->pass_environment, b->pass_environment) &&
                streq_ptr(a->working_directory, b->working_directory) && identity_equal(a, b) && limits_equal(a, b) &&
                a->payload_max == b->payload_max && a->result_max == b->result_max && a->memory_max == b->memory_max &&
-               a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
+               a->memory_swap_max == b->memory_swap_max && a->tasks_max == b->tasks_max && a->cpu_weight == b->cpu_weight && a->max_jobs == b->max_jobs &&
                a->max_age_usec == b->max_age_usec && a->max_rss == b->max_rss && a->max_crashes == b->max_crashes &&
-               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec;
+               a->retries == b->retries && a->retry_usec == b->retry_usec && a->retry_max_usec == b->retry_max_usec &&
+               streq_ptr(a->version, b->version);
+}
+
+bool worker_type_caches_equally(const WorkerType *a, const WorkerType *b) {
+        return strv_equal(a->cacheable, b->cacheable) && a->cache_ttl_usec == b->cache_ttl_usec && a->cache_stale_usec == b->cache_stale_usec &&
+               a->cache_negative_usec == b->cache_negative_usec && a->cache_max == b->cache_max && a->cache_session == b->cache_session;
+}
+
+bool worker_type_cacheable(const WorkerType *t, const char *method) {
+        for (char **c = t->cacheable; c && *c; c++)
+                if (streq(*c, "*") || (method && fnmatch(*c, method, 0) == 0))
+                        return true;
+        return false;
 }
 
 static const char *const protocol_names[_PROTOCOL_MAX] = {

@@ -58,6 +58,7 @@ typedef struct WorkerType {
         uint64_t payload_max;         /* PayloadMax=64M */
         uint64_t result_max;          /* ResultMax=64M */
         uint64_t memory_max;          /* MemoryMax=infinity (UINT64_MAX), cgroup */
+        uint64_t memory_swap_max;     /* MemorySwapMax=infinity, cgroup */
         uint64_t tasks_max;           /* TasksMax=infinity, cgroup */
         uint64_t cpu_weight;          /* CPUWeight=0 (unset), cgroup */
 
@@ -69,6 +70,13 @@ typedef struct WorkerType {
         unsigned retries;             /* Retries=0: how many failed attempts of a job are followed by another one */
         uint64_t retry_usec;          /* RetryDelay=1s: the first delay of the backoff between them */
         uint64_t retry_max_usec;      /* RetryDelayMax=10min */
+        char **cacheable;             /* Cacheable=: methods whose results may be given to equal jobs; see worker_type_cacheable() */
+        uint64_t cache_ttl_usec;      /* CacheTTL=1h: how long they are */
+        uint64_t cache_stale_usec;    /* CacheStale=0: and for so long behind that, while a new one is made */
+        uint64_t cache_negative_usec; /* CacheNegativeTTL=0: how long failures are */
+        uint64_t cache_max;           /* CacheMax=infinity: no larger ones are kept */
+        bool cache_session;           /* CacheScope=session: only to jobs of the same session */
+        char *version;                /* Version=: results of another one are not given; NULL: none */
 } WorkerType;
 
 #define WORKER_SLOTS_MAX 1024U
@@ -80,6 +88,10 @@ WorkerType *worker_type_unref(WorkerType *t);
 DEFINE_CLEANUP(WorkerType *, worker_type_unref);
 /* True where a running worker of one may go on as a worker of the other. */
 bool worker_type_equal(const WorkerType *a, const WorkerType *b);
+/* Whether they say the same of results that are kept, which no worker need know of. */
+bool worker_type_caches_equally(const WorkerType *a, const WorkerType *b);
+/* Whether results of that method (NULL: of a job without one) may be given to equal jobs. */
+bool worker_type_cacheable(const WorkerType *t, const char *method);
 
 const char *protocol_to_string(Protocol p);
 int protocol_from_string(const char *s); /* -EINVAL */

@@ -6,6 +6,7 @@ fuzzers = \
 	%D%/fuzz-codec \
 	%D%/fuzz-config \
 	%D%/fuzz-frame \
+	%D%/fuzz-json-canonical \
 	%D%/fuzz-json-scan \
 	%D%/fuzz-jsonl \
 	%D%/fuzz-varlink
@@ -13,6 +14,7 @@ fuzzers = \
 %C%_fuzz_codec_SOURCES = %D%/fuzz-codec.c %D%/fuzz.h
 %C%_fuzz_config_SOURCES = %D%/fuzz-config.c %D%/fuzz.h
 %C%_fuzz_frame_SOURCES = %D%/fuzz-frame.c %D%/fuzz.h
+%C%_fuzz_json_canonical_SOURCES = %D%/fuzz-json-canonical.c %D%/fuzz.h
 %C%_fuzz_json_scan_SOURCES = %D%/fuzz-json-scan.c %D%/fuzz.h
 %C%_fuzz_jsonl_SOURCES = %D%/fuzz-jsonl.c %D%/fuzz.h
 %C%_fuzz_varlink_SOURCES = %D%/fuzz-varlink.c %D%/fuzz.h
@@ -20,6 +22,7 @@ fuzzers = \
 %C%_fuzz_codec_LDADD = $(FUZZ_MAIN) $(STORE_LIBS)
 %C%_fuzz_config_LDADD = $(FUZZ_MAIN) $(CORE_LIBS)
 %C%_fuzz_frame_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
+%C%_fuzz_json_canonical_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_json_scan_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_jsonl_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_varlink_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)

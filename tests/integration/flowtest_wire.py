@@ -120,7 +120,8 @@ _TAGS = {
     'job_id': (28, 's'), 'not_before': (29, 'Q'), 'retries': (30, 'I'), 'retry_delay': (31, 'Q'),
     'status': (32, 'B'), 'error': (33, 's'), 'retry': (34, 'B'), 'fraction': (35, 'I'), 'level': (36, 'B'),
     'code': (37, 's'), 'worker': (38, 's'), 'run_usec': (39, 'Q'), 'wait_usec': (40, 'Q'), 'attempts': (41, 'I'),
-    'duplicate': (42, 'B'), 'offset': (43, 'Q'), 'length': (44, 'Q'), 'size_all': (45, 'Q'),
+    'duplicate': (42, 'B'), 'offset': (43, 'Q'), 'length': (44, 'Q'), 'size_all': (45, 'Q'), 'accept': (46, 'B'), 'encoding': (47, 'B'),
+    'cache': (48, 'B'),
 }
 _NAMES = {tag: (name, form) for name, (tag, form) in _TAGS.items()}
 

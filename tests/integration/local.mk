@@ -2,6 +2,7 @@
 # integration: a private flowd, for real, on this machine. A new test: its name below.
 
 integration_tests += \
+	%D%/test-cache.py \
 	%D%/test-examples.py \
 	%D%/test-breaker.py \
 	%D%/test-chaos.py \

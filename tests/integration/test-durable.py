@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Durable jobs: recorded before they are accepted, found again after flowd was killed, tried again, and told of when their end is recorded."""
 
+import fcntl
 import sqlite3
 
 from flowtest import *
@@ -261,6 +262,28 @@ def a_removed_pool_is_not_kept_by_jobs_of_later():
             equal(f.job(kept)['state'], 'queued')
             f.call('CancelJob', id=kept)
             ended(j.result(j.wait(kept)), 'cancelled')
+
+
+@test
+def jobs_of_a_store_that_opens_late_are_loaded_while_others_go_on():
+    with durable() as f:
+        n = 700  # some slices
+        later = int(time.time() * 1e6) + 3600 * 10**6
+        with f.jobs() as j:
+            ids = [j.job_id(i) for i in [j.submit('zoo', b'x%d' % i, 'echo', durable=2, detached=1, not_before=later) for i in range(n)]]
+        f.stop()
+        with open(os.path.join(f.state, 'flowd.lock'), 'rb') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            f.start()
+            with f.jobs() as j:
+                completed(j.run('zoo', b'y', 'echo'), b'y')
+                ended(j.run('zoo', b'x', 'echo', durable=2), 'refused', 'in use', code='StoreUnavailable')
+        wait_until(lambda: len(f.call('ListJobs', state='queued', limit=n + 1)['jobs']) == n, what='all jobs to be loaded')
+        equal({x['id'] for x in f.call('ListJobs', state='queued', limit=n + 1)['jobs']}, set(ids))
+        with f.jobs() as j:
+            completed(j.run('zoo', b'z', 'echo', durable=2), b'z')
+            f.call('CancelJob', id=ids[-1])
+            ended(j.result(j.wait(ids[-1])), 'cancelled')
 
 
 @test

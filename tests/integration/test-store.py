@@ -331,6 +331,9 @@ def statistics():
         contains(text(f.flowctl('store', 'stats', check_status=OK)), 'Health: ok', '10 completed', 'to 1)', 'Commits')
         equal(text(f.flowctl('store', check_status=OK)).split('\n')[0], text(f.flowctl('store', 'stats', check_status=OK)).split('\n')[0])
         equal(json.loads(text(f.flowctl('store', 'stats', '--json', check_status=OK)))['health'], 'ok')
+        equal(set(f.call('CacheStats').values()), {0})
+        contains(text(f.flowctl('cache', check_status=OK)), 'Results: 0')
+        contains(words(f.flowctl('cache', 'purge', check_status=USAGE)), '--all')
 
 
 @test
@@ -474,16 +477,16 @@ def what_others_may():
 
         def verdicts(group):
             return [x if isinstance(x, str) else 'ok' for x in as_user(group, every)]
-        every = [('ListJobs', {}), ('ShowJob', {'id': id}), ('StoreStats', {}), ('JobResult', {'job': id}), ('Wait', {'job': id}),
+        every = [('ListJobs', {}), ('ShowJob', {'id': id}), ('StoreStats', {}), ('CacheStats', {}), ('JobResult', {'job': id}), ('Wait', {'job': id}),
                  ('RetryJob', {'id': id}), ('PurgeJobs', {'ids': [NO_JOB]}), ('CheckStore', {}), ('BackupStore', {'path': '/x'}), ('VacuumStore', {}),
                  ('AcceptLoss', {})]
-        equal(verdicts(61001), ['ok'] * 3 + ['NotPermitted'] * 8)
-        equal(verdicts(61003), ['NotPermitted'] * 11)
+        equal(verdicts(61001), ['ok'] * 4 + ['NotPermitted'] * 8)
+        equal(verdicts(61003), ['NotPermitted'] * 12)
         # members of SubmitGroup= may operate: their own jobs, and those of others
         own = as_user(61002, [('Submit', {'pool': 'zoo', 'method': 'fail', 'payload': 'x'})])[0]['job']
         ended_as(f, own, 'failed')
         equal(f.job(own)['uid'], 61234)
-        equal(verdicts(61002), ['ok'] * 7 + ['NotPermitted'] * 4)
+        equal(verdicts(61002), ['ok'] * 8 + ['NotPermitted'] * 4)
 
 
 # --- the timer that is shipped

@@ -136,6 +136,9 @@ def every_answer_is_as_described():
         call('BackupStore', path=os.path.join(f.dir, 'copy'))
         call('VacuumStore')
         call('AcceptLoss')
+        call('CacheStats')
+        call('ListCache')
+        call('PurgeCache', method='echo')
         with f.control() as s:  # progress first, as continued answers
             got = list(s.stream('Run', pool='w', method='talk:3', payload='p'))
             for r in got:

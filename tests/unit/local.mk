@@ -44,6 +44,11 @@ test_json_scan_SOURCES = %D%/test-json-scan.c
 test_json_scan_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_json_scan_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-json-canonical
+test_json_canonical_SOURCES = %D%/test-json-canonical.c
+test_json_canonical_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_json_canonical_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
 unit_tests += test-jsonl
 test_jsonl_SOURCES = %D%/test-jsonl.c
 test_jsonl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -83,6 +88,16 @@ unit_tests += test-store-fault
 test_store_fault_SOURCES = %D%/test-store-fault.c %D%/store-kit.h
 test_store_fault_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_fault_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-cache
+test_cache_SOURCES = %D%/test-cache.c
+test_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_cache_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-store-cache
+test_store_cache_SOURCES = %D%/test-store-cache.c %D%/store-kit.h
+test_store_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_cache_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
 
 unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h

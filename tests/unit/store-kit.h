@@ -35,7 +35,7 @@ static _unused_ void kit_init(Kit *k) {
         *k = (Kit) {
                 .config = {
                         .compress_min = 512, .compress_level = 3, .max_age_usec = 30 * 86400 * USEC_PER_SEC, .max_jobs = 1000000,
-                        .max_bytes = 4ULL << 30, .key_usec = 86400 * USEC_PER_SEC,
+                        .max_bytes = 4ULL << 30, .key_usec = 86400 * USEC_PER_SEC, .cache_bytes = 1 << 20,
                 },
         };
         snprintf(k->directory, sizeof(k->directory), "%s/test-store-XXXXXX", access("/dev/shm", W_OK) >= 0 ? "/dev/shm" : "/tmp");

@@ -362,7 +362,7 @@ START_TEST(equality) {
                 "Exec=/bin/cat -u", "Protocol=jsonl", "Protocol=exec\nOutput=text", "Protocol=jsonl\nReady=explicit", "Slots=2",
                 "StartTimeout=1s", "StopTimeout=1s", "JobTimeout=1s", "CancelTimeout=1s", "DrainTimeout=1s",
                 "HeartbeatInterval=1s", "Environment=A=1", "PassEnvironment=A", "WorkingDirectory=/tmp", "LimitNOFILE=9",
-                "LimitNOFILE=9:10", "PayloadMax=1M", "ResultMax=1M", "MemoryMax=1G", "TasksMax=5", "CPUWeight=5", "MaxJobs=5",
+                "LimitNOFILE=9:10", "PayloadMax=1M", "ResultMax=1M", "MemoryMax=1G", "MemorySwapMax=0", "TasksMax=5", "CPUWeight=5", "MaxJobs=5",
                 "MaxAge=1h", "MaxRSS=1G", "MaxCrashes=5",
         }, *const pool_lines[] = {
                 "Tier=hot", "Min=1", "Max=77", "IdleTimeout=1s", "QueueMax=1", "QueueBytesMax=1M", "RestartDelay=1s",

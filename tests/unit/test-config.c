@@ -19,6 +19,7 @@ START_TEST(empty_directories) {
         ck_assert_uint_eq(config->store_max_jobs, 1000000);
         ck_assert_uint_eq(config->store_max_bytes, 4ULL << 30);
         ck_assert_uint_eq(config->key_usec, 86400 * USEC_PER_SEC);
+        ck_assert_uint_eq(config->cache_max_bytes, 256 << 20);
         ck_assert_int_eq(config->log_level, LOG_INFO);
         ck_assert_str_eq(config->admin_group, "flowd-admin");
         ck_assert_str_eq(config->default_user, "flowd-worker");
@@ -62,7 +63,7 @@ END_TEST
 
 START_TEST(store_keys) {
         put("a/flowd.conf", "[Flowd]\nStore=no\nStoreCompressMin=1K\nStoreCompressLevel=10\nStoreMaxAge=infinity\nStoreMaxJobs=5\n"
-            "StoreMaxBytes=1M\nKeyRetention=0\n");
+            "StoreMaxBytes=1M\nKeyRetention=0\nCacheMaxBytes=0\n");
         load_clean();
         ck_assert(!config->store);
         ck_assert_uint_eq(config->store_compress_min, 1024);
@@ -71,6 +72,7 @@ START_TEST(store_keys) {
         ck_assert_uint_eq(config->store_max_jobs, 5);
         ck_assert_uint_eq(config->store_max_bytes, 1 << 20);
         ck_assert_uint_eq(config->key_usec, 0);
+        ck_assert_uint_eq(config->cache_max_bytes, 0);
         put("a/flowd.conf", "[Flowd]\nStore=off\nStore=on\nStoreCompressMin=infinity\nStoreMaxJobs=infinity\nStoreMaxBytes=infinity\n");
         load_clean();
         ck_assert(config->store);
@@ -86,6 +88,7 @@ START_TEST(store_keys) {
         refused_flowd("StoreMaxJobs=-1", "StoreMaxJobs=-1: not a number; a whole number from 0 to 1000000000000, or infinity, is allowed");
         refused_flowd("StoreMaxBytes=1K", "StoreMaxBytes=1K: out of range; a size from 1M to infinity");
         refused_flowd("KeyRetention=long", "KeyRetention=long: not a time span");
+        refused_flowd("CacheMaxBytes=2T", "CacheMaxBytes=2T: out of range; a size from 0B to 1T");
 }
 END_TEST
 
@@ -121,11 +124,20 @@ START_TEST(worker_defaults) {
         ck_assert_uint_eq(t->heartbeat_usec, 0);
         ck_assert_uint_eq(t->payload_max, 64 << 20);
         ck_assert_uint_eq(t->memory_max, UINT64_MAX);
+        ck_assert_uint_eq(t->memory_swap_max, UINT64_MAX);
         ck_assert_uint_eq(t->cpu_weight, 0);
         ck_assert_uint_eq(t->max_crashes, 3);
         ck_assert_uint_eq(t->retries, 0);
         ck_assert_uint_eq(t->retry_usec, 1 * USEC_PER_SEC);
         ck_assert_uint_eq(t->retry_max_usec, 600 * USEC_PER_SEC);
+        ck_assert_ptr_null(t->cacheable);
+        ck_assert(!worker_type_cacheable(t, NULL) && !worker_type_cacheable(t, "m"));
+        ck_assert_ptr_null(t->version);
+        ck_assert_uint_eq(t->cache_ttl_usec, 3600 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->cache_stale_usec, 0);
+        ck_assert_uint_eq(t->cache_negative_usec, 0);
+        ck_assert_uint_eq(t->cache_max, UINT64_MAX);
+        ck_assert(!t->cache_session);
         ck_assert_uint_eq(t->uid, (uid_t) -1);
         ck_assert_ptr_null(t->user);
         ck_assert_str_eq(t->working_directory, geteuid() == 0 ? "/" : "/run/x");
@@ -136,7 +148,7 @@ START_TEST(worker_keys) {
         put_worker(
                 "Protocol=jsonl\nReady=explicit\nSlots=4\nStartTimeout=1s\nStopTimeout=2s\nJobTimeout=3s\nJobSoftTimeout=2500ms\nCancelTimeout=4s\n"
                 "DrainTimeout=5s\nEnvironment=A=1\nPassEnvironment=LANG TZ\nWorkingDirectory=/tmp\nPayloadMax=1M\nResultMax=2M\n"
-                "MemoryMax=512M\nTasksMax=12\nCPUWeight=50\nMaxJobs=100\nMaxAge=1h\nMaxRSS=1G\nMaxCrashes=7\n");
+                "MemoryMax=512M\nMemorySwapMax=0\nTasksMax=12\nCPUWeight=50\nMaxJobs=100\nMaxAge=1h\nMaxRSS=1G\nMaxCrashes=7\n");
         load_clean();
         const WorkerType *t = type("w");
         ck_assert_int_eq(t->protocol, PROTOCOL_JSONL);
@@ -154,6 +166,7 @@ START_TEST(worker_keys) {
         ck_assert_uint_eq(t->payload_max, 1 << 20);
         ck_assert_uint_eq(t->result_max, 2 << 20);
         ck_assert_uint_eq(t->memory_max, 512 << 20);
+        ck_assert_uint_eq(t->memory_swap_max, 0);
         ck_assert_uint_eq(t->tasks_max, 12);
         ck_assert_uint_eq(t->cpu_weight, 50);
         ck_assert_uint_eq(t->max_jobs, 100);
@@ -171,26 +184,58 @@ START_TEST(worker_keys) {
 }
 END_TEST
 
-START_TEST(worker_retries) {
-        put_worker("Retries=5\nRetryDelay=2s\nRetryDelayMax=1h\n");
+START_TEST(worker_retries_and_cache) {
+        put_worker("Retries=5\nRetryDelay=2s\nRetryDelayMax=1h\nCacheable=thumbnail size\nCacheable=\"two words\"\nVersion=2.1 beta\n");
         load_clean();
         const WorkerType *t = type("w");
         ck_assert_uint_eq(t->retries, 5);
         ck_assert_uint_eq(t->retry_usec, 2 * USEC_PER_SEC);
         ck_assert_uint_eq(t->retry_max_usec, 3600 * USEC_PER_SEC);
+        ck_assert_uint_eq(strv_length(t->cacheable), 3);
+        ck_assert(worker_type_cacheable(t, "size") && worker_type_cacheable(t, "two words"));
+        ck_assert(!worker_type_cacheable(t, "siz") && !worker_type_cacheable(t, NULL));
+        ck_assert_str_eq(t->version, "2.1 beta");
         _cleanup_(worker_type_unrefp) WorkerType *before = worker_type_ref((WorkerType *) t);
         load_clean();
         ck_assert(worker_type_equal(before, type("w")));
-        put_worker("Retries=5\nRetryDelay=2s\nRetryDelayMax=2h\n");
+        put_worker("Retries=5\nRetryDelay=2s\nRetryDelayMax=1h\nCacheable=thumbnail size\nCacheable=\"two words\"\nVersion=2.2\n");
         load_clean();
         ck_assert(!worker_type_equal(before, type("w")));
-        put_worker("RetryDelay=0\n");
+        put_worker("RetryDelay=0\nCacheable=a\nCacheable=\nCacheable=*\nVersion=1\nVersion=\n");
         load_clean();
         t = type("w");
         ck_assert_uint_eq(t->retry_usec, 0);
+        ck_assert_uint_eq(strv_length(t->cacheable), 1);
+        ck_assert(worker_type_cacheable(t, NULL) && worker_type_cacheable(t, "b"));
+        ck_assert_ptr_null(t->version);
         refused_worker("Retries=1001", "Retries=1001: out of range; a whole number from 0 to 1000 is allowed");
         refused_worker("RetryDelay=11min", "RetryDelay=11min: is above RetryDelayMax=10min");
         refused_worker("RetryDelayMax=500ms", "RetryDelay=1s: is above RetryDelayMax=500ms");
+        put_worker("Cacheable=thumb-* [ab]?\nCacheTTL=1d\nCacheStale=infinity\nCacheNegativeTTL=1min\nCacheScope=session\nCacheMax=1M\n");
+        load_clean();
+        t = type("w");
+        ck_assert(worker_type_cacheable(t, "thumb-") && worker_type_cacheable(t, "thumb-x") && worker_type_cacheable(t, "b1"));
+        ck_assert(!worker_type_cacheable(t, "thumb") && !worker_type_cacheable(t, "c1") && !worker_type_cacheable(t, NULL));
+        ck_assert_uint_eq(t->cache_ttl_usec, 86400 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->cache_stale_usec, USEC_INFINITY);
+        ck_assert_uint_eq(t->cache_negative_usec, 60 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->cache_max, 1 << 20);
+        ck_assert(t->cache_session);
+        _cleanup_(worker_type_unrefp) WorkerType *cached = worker_type_ref((WorkerType *) t);
+        load_clean();
+        ck_assert(worker_type_caches_equally(cached, type("w")));
+        put_worker("Cacheable=thumb-* [ab]?\nCacheTTL=2d\nCacheStale=infinity\nCacheNegativeTTL=1min\nCacheScope=shared\nCacheMax=1M\n");
+        load_clean();
+        ck_assert(worker_type_equal(cached, type("w")));
+        ck_assert(!worker_type_caches_equally(cached, type("w")));
+        refused_worker("CacheScope=user", "CacheScope=user: no such scope; shared or session is allowed");
+        refused_worker("CacheTTL=long", "CacheTTL=long: not a time span");
+        refused_worker("CacheMax=-1", "CacheMax=-1: not a size");
+        refused_worker("Cacheable=\"\"", "Cacheable=\"\": not the name of a method");
+        refused_worker("Cacheable='a", "an open quote");
+        char line[300] = "Version=";
+        memset(line + 8, 'v', 256);
+        refused_worker(line, "too long; a text of at most 255 bytes is allowed");
 }
 END_TEST
 
@@ -478,7 +523,7 @@ int main(void) {
         tcase_add_test(c, flowd_refused);
         tcase_add_test(c, worker_defaults);
         tcase_add_test(c, worker_keys);
-        tcase_add_test(c, worker_retries);
+        tcase_add_test(c, worker_retries_and_cache);
         tcase_add_test(c, worker_refused);
         tcase_add_test(c, limits);
         tcase_add_test(c, limits_of_our_own);

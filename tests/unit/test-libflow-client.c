@@ -144,11 +144,12 @@ END_TEST
 typedef struct Wire {
         int durable;
         int64_t retries, retry_delay, not_before, offset, length;
+        int accept; /* 0 where it is absent */
 } Wire;
 
 static Wire wire_of(const FlowFrame *f) {
         uint64_t delay, before, offset, length;
-        uint8_t durable;
+        uint8_t durable, accept;
         uint32_t retries;
         FrameMeta m;
 
@@ -160,6 +161,7 @@ static Wire wire_of(const FlowFrame *f) {
                 .not_before = frame_meta_u64(&m, FRAME_META_NOT_BEFORE, &before) ? (int64_t) before : -1,
                 .offset = frame_meta_u64(&m, FRAME_META_OFFSET, &offset) ? (int64_t) offset : -1,
                 .length = frame_meta_u64(&m, FRAME_META_LENGTH, &length) ? (int64_t) length : -1,
+                .accept = frame_meta_u8(&m, FRAME_META_ACCEPT, &accept) ? accept : 0,
         };
 }
 
@@ -173,6 +175,7 @@ static void assert_wire(Peer *p, FrameType type, Wire want) {
         ck_assert_int_eq(is.not_before, want.not_before);
         ck_assert_int_eq(is.offset, want.offset);
         ck_assert_int_eq(is.length, want.length);
+        ck_assert_int_eq(is.accept, want.accept);
 }
 
 START_TEST(client_durable_jobs) {
@@ -186,19 +189,21 @@ START_TEST(client_durable_jobs) {
 
         ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .key = "k", .durable = 2, .retries = 7, .retry_delay_usec = 11,
                                                                 .not_before_usec = 13, .detached = true }, &a), 0);
-        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .durable = 3, .retries = -1 }, NULL), 0);
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .durable = 3, .retries = -1, .accept = 1 << FLOW_ENCODING_ZSTD }, NULL), 0);
         ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) {}, NULL), 0);
         ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .durable = 4 }, NULL), -EINVAL);
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .accept = 256 }, NULL), -EINVAL);
         ck_assert_int_eq(flow_client_wait_job(c, "thefirst", NULL, &whole), 0);
+        flow_client_accept(c, 1 << FLOW_ENCODING_ZSTD | 1 << FLOW_ENCODING_GZIP);
         ck_assert_int_eq(flow_client_wait_part(c, "thefirst", 100, 20, NULL, &part), 0);
         ck_assert_int_eq(flow_client_process(c), 0);
 
         (void) peer_expect(&p, FRAME_HELLO);
-        assert_wire(&p, FRAME_JOB, (Wire) { 2, 7, 11, 13, -1, -1 });
-        assert_wire(&p, FRAME_JOB, (Wire) { 3, 0, -1, -1, -1, -1 });
-        assert_wire(&p, FRAME_JOB, (Wire) { -1, -1, -1, -1, -1, -1 });
-        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, -1, -1 });
-        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, 100, 20 });
+        assert_wire(&p, FRAME_JOB, (Wire) { 2, 7, 11, 13, -1, -1, 0 });
+        assert_wire(&p, FRAME_JOB, (Wire) { 3, 0, -1, -1, -1, -1, 2 });
+        assert_wire(&p, FRAME_JOB, (Wire) { -1, -1, -1, -1, -1, -1, 0 });
+        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, -1, -1, 0 });
+        assert_wire(&p, FRAME_WAIT, (Wire) { -1, -1, -1, -1, 100, 20, 6 });
 
         h.job = a;
         frame_writer_begin(&w, buf, sizeof(buf));
@@ -210,6 +215,8 @@ START_TEST(client_durable_jobs) {
         frame_writer_begin(&w, buf, sizeof(buf));
         frame_put_u8(&w, FRAME_META_STATUS, FRAME_COMPLETED);
         frame_put_u64(&w, FRAME_META_SIZE_ALL, 120);
+        frame_put_u8(&w, FRAME_META_CACHE, FRAME_CACHE_STALE);
+        frame_put_u8(&w, FRAME_META_ENCODING, FLOW_ENCODING_ZSTD);
         ck_assert_int_eq(libflow_stream_put(&p.s, &w, &h, "the end", 7, NULL), 0);
         peer_flush(&p);
 
@@ -221,10 +228,14 @@ START_TEST(client_durable_jobs) {
         ck_assert_uint_eq(e->id, whole);
         ck_assert_uint_eq(e->result.size, 9);
         ck_assert_uint_eq(e->result.size_all, 9);
+        ck_assert_int_eq(e->result.cache, FLOW_CACHE_NONE);
+        ck_assert_int_eq(e->result.encoding, FLOW_ENCODING_NONE);
         ck_assert_int_eq(flow_client_next(c, 1000000, &e), 1);
         ck_assert_uint_eq(e->id, part);
         ck_assert_uint_eq(e->result.size, 7);
         ck_assert_uint_eq(e->result.size_all, 120);
+        ck_assert_int_eq(e->result.cache, FLOW_CACHE_STALE);
+        ck_assert_int_eq(e->result.encoding, FLOW_ENCODING_ZSTD);
         flow_client_close(c);
         libflow_stream_done(&p.s);
 }

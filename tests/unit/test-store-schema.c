@@ -6,90 +6,92 @@
  */
 
 
+#include <errno.h>
+
 #include "store-kit.h"
+#include "store/cache.h"
 #include "unit.h"
 
 static Kit kit;
 
+#define SCHEMA_1(MORE) \
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL," \
+        "  pool TEXT NOT NULL, method TEXT, session TEXT, key TEXT, trace TEXT," \
+        "  kind INTEGER NOT NULL, payload_size INTEGER NOT NULL, priority INTEGER NOT NULL," \
+        "  attempts INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL, retries INTEGER NOT NULL, retry_usec INTEGER NOT NULL," \
+        "  accepted INTEGER NOT NULL, not_before INTEGER NOT NULL, deadline INTEGER NOT NULL, timeout INTEGER NOT NULL," \
+        "  dispatched INTEGER NOT NULL, finished INTEGER NOT NULL," \
+        "  worker TEXT, code TEXT, error TEXT, retry INTEGER NOT NULL, result_kind INTEGER NOT NULL, result_size INTEGER NOT NULL," \
+        "  payload_encoding INTEGER, payload_dictionary INTEGER, payload_stored INTEGER, payload_sum INTEGER, payload BLOB," \
+        "  result_encoding INTEGER, result_dictionary INTEGER, result_stored INTEGER, result_sum INTEGER, result BLOB" MORE ") STRICT;" \
+        "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;" \
+        "CREATE TABLE keys (uid INTEGER NOT NULL, key TEXT NOT NULL, job INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (uid, key))" \
+        "  STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, method TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL) STRICT;" \
+        "CREATE INDEX keys_by_expiry ON keys (expires) WHERE expires > 0;" \
+        "CREATE INDEX jobs_by_pool ON jobs (pool) WHERE state >= 2;" \
+        "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;" \
+        "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;" \
+        "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;"
+#define ROWS_1(MORE) \
+        "INSERT INTO meta VALUES ('instance', 'first zeroth'), ('last_id', '999'), ('low', '100');" \
+        "INSERT INTO jobs VALUES (100, 0, 2, 1000, 'p', NULL, NULL, 'k', NULL, 0, 5, -3, 1, 0, 0, 2, 0, 1700000000000000, 0, 0, 0, 0, 0," \
+        "  NULL, NULL, NULL, 0, 0, 0, 0, 0, 5, 2279893644, x'68656c6c6f', NULL, NULL, NULL, NULL, NULL" MORE ");" \
+        "INSERT INTO jobs VALUES (200, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 1800, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0," \
+        "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 1, 0, 23, 83261775, NULL, NULL, NULL, NULL, NULL, NULL" MORE ");" \
+        "INSERT INTO bodies VALUES (400, x'28b52ffd6008066d000030666c6f7764200100ffe62f45');" \
+        "INSERT INTO jobs VALUES (250, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 2000, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0," \
+        "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 0, 0, 2000, 343742838, NULL, NULL, NULL, NULL, NULL, NULL" MORE ");" \
+        "INSERT INTO bodies VALUES (500, CAST(replace(hex(zeroblob(1000)), '0', 'x') AS BLOB));" \
+        "INSERT INTO jobs VALUES (300, 3, 2, 1000, 'q', 'm', NULL, 'e', NULL, 0, 5, 0, 1, 0, 1, 0, 0, 1700000000000000, 0, 0, 0," \
+        "  1700000001000000, 1700000002000000, 'q/1', 'Exit', 'exit status 1', 1, 1, 2," \
+        "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d'" MORE ");" \
+        "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);"
+
 /* What every fixture holds: job 100 queued, with a payload in its row; 200 running, with one apart, compressed; 250 the same, not compressed;
- * 300 failed, with a result; key "k" of job 100, live; key "e" of job 300, until 2100. */
+ * 300 failed, with a result; key "k" of job 100, live; key "e" of job 300, until 2100. From version 2 on job 300 is stale from the cache, and
+ * there is a result of the method "m" in it. */
 static const struct {
         int version;
         const char *schema; /* as it stands in sqlite_schema, in the order in which it was made */
         const char *rows;
 } fixtures[] = {
-        {
-                1,
-                "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
-                "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL,"
-                "  pool TEXT NOT NULL, method TEXT, session TEXT, key TEXT, trace TEXT,"
-                "  kind INTEGER NOT NULL, payload_size INTEGER NOT NULL, priority INTEGER NOT NULL,"
-                "  attempts INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL, retries INTEGER NOT NULL, retry_usec INTEGER NOT NULL,"
-                "  accepted INTEGER NOT NULL, not_before INTEGER NOT NULL, deadline INTEGER NOT NULL, timeout INTEGER NOT NULL,"
-                "  dispatched INTEGER NOT NULL, finished INTEGER NOT NULL,"
-                "  worker TEXT, code TEXT, error TEXT, retry INTEGER NOT NULL, result_kind INTEGER NOT NULL, result_size INTEGER NOT NULL,"
-                "  payload_encoding INTEGER, payload_dictionary INTEGER, payload_stored INTEGER, payload_sum INTEGER, payload BLOB,"
-                "  result_encoding INTEGER, result_dictionary INTEGER, result_stored INTEGER, result_sum INTEGER, result BLOB) STRICT;"
-                "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
-                "CREATE TABLE keys (uid INTEGER NOT NULL, key TEXT NOT NULL, job INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (uid, key))"
-                "  STRICT, WITHOUT ROWID;"
-                "CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, method TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL) STRICT;"
-                "CREATE INDEX keys_by_expiry ON keys (expires) WHERE expires > 0;"
-                "CREATE INDEX jobs_by_pool ON jobs (pool) WHERE state >= 2;"
-                "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;"
-                "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
-                "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;",
-
-                "INSERT INTO meta VALUES ('instance', 'first zeroth'), ('last_id', '999'), ('low', '100');"
-                "INSERT INTO jobs VALUES (100, 0, 2, 1000, 'p', NULL, NULL, 'k', NULL, 0, 5, -3, 1, 0, 0, 2, 0, 1700000000000000, 0, 0, 0, 0, 0,"
-                "  NULL, NULL, NULL, 0, 0, 0, 0, 0, 5, 2279893644, x'68656c6c6f', NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO jobs VALUES (200, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 1800, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 1, 0, 23, 83261775, NULL, NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO bodies VALUES (400, x'28b52ffd6008066d000030666c6f7764200100ffe62f45');"
-                "INSERT INTO jobs VALUES (250, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 2000, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 0, 0, 2000, 343742838, NULL, NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO bodies VALUES (500, CAST(replace(hex(zeroblob(1000)), '0', 'x') AS BLOB));"
-                "INSERT INTO jobs VALUES (300, 3, 2, 1000, 'q', 'm', NULL, 'e', NULL, 0, 5, 0, 1, 0, 1, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 1700000002000000, 'q/1', 'Exit', 'exit status 1', 1, 1, 2,"
-                "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d');"
-                "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);",
-        },
+        { 1, SCHEMA_1(""), ROWS_1("") },
         {
                 2,
-                "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
-                "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL,"
-                "  pool TEXT NOT NULL, method TEXT, session TEXT, key TEXT, trace TEXT,"
-                "  kind INTEGER NOT NULL, payload_size INTEGER NOT NULL, priority INTEGER NOT NULL,"
-                "  attempts INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL, retries INTEGER NOT NULL, retry_usec INTEGER NOT NULL,"
-                "  accepted INTEGER NOT NULL, not_before INTEGER NOT NULL, deadline INTEGER NOT NULL, timeout INTEGER NOT NULL,"
-                "  dispatched INTEGER NOT NULL, finished INTEGER NOT NULL,"
-                "  worker TEXT, code TEXT, error TEXT, retry INTEGER NOT NULL, result_kind INTEGER NOT NULL, result_size INTEGER NOT NULL,"
-                "  payload_encoding INTEGER, payload_dictionary INTEGER, payload_stored INTEGER, payload_sum INTEGER, payload BLOB,"
-                "  result_encoding INTEGER, result_dictionary INTEGER, result_stored INTEGER, result_sum INTEGER, result BLOB) STRICT;"
-                "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
-                "CREATE TABLE keys (uid INTEGER NOT NULL, key TEXT NOT NULL, job INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (uid, key))"
-                "  STRICT, WITHOUT ROWID;"
-                "CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, method TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL) STRICT;"
-                "CREATE INDEX keys_by_expiry ON keys (expires) WHERE expires > 0;"
-                "CREATE INDEX jobs_by_pool ON jobs (pool) WHERE state >= 2;"
-                "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;"
-                "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
-                "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;"
+                SCHEMA_1(", cache INTEGER NOT NULL DEFAULT 0")
+                "CREATE TABLE cache (id INTEGER PRIMARY KEY, key BLOB NOT NULL, body INTEGER NOT NULL, method TEXT NOT NULL, worker_type TEXT NOT NULL,"
+                "  kind INTEGER NOT NULL, status INTEGER NOT NULL, code TEXT, encoding INTEGER NOT NULL, dictionary INTEGER NOT NULL, sum INTEGER NOT NULL,"
+                "  raw_size INTEGER NOT NULL, stored_size INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
+                "  stale_until INTEGER NOT NULL, last_access INTEGER NOT NULL, hits INTEGER NOT NULL) STRICT;"
+                "CREATE TABLE cache_bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+                "CREATE INDEX cache_by_access ON cache (last_access);"
+                "CREATE INDEX cache_by_end ON cache (stale_until);",
+
+                ROWS_1(", 0")
+                "UPDATE jobs SET cache = 2 WHERE id = 300;"
+                "INSERT INTO cache VALUES (72340172838076673, CAST(replace(hex(zeroblob(16)), '0', x'02') AS BLOB), 1, 'm', 'w', 0, 0, NULL, 0, 0, 907060870,"
+                "  5, 5, 1700000000000000, 4102444800000000, 4102444800000000, 1700000000000000, 0);"
+                "INSERT INTO cache_bodies VALUES (1, x'68656c6c6f');",
+        },
+        {
+                3,
+                SCHEMA_1(", cache INTEGER NOT NULL DEFAULT 0")
+                "CREATE TABLE cache (id INTEGER PRIMARY KEY, key BLOB NOT NULL, body INTEGER NOT NULL, method TEXT NOT NULL, worker_type TEXT NOT NULL,"
+                "  kind INTEGER NOT NULL, status INTEGER NOT NULL, code TEXT, encoding INTEGER NOT NULL, dictionary INTEGER NOT NULL, sum INTEGER NOT NULL,"
+                "  raw_size INTEGER NOT NULL, stored_size INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
+                "  stale_until INTEGER NOT NULL, last_access INTEGER NOT NULL, hits INTEGER NOT NULL) STRICT;"
+                "CREATE TABLE cache_bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+                "CREATE INDEX cache_by_access ON cache (last_access);"
+                "CREATE INDEX cache_by_end ON cache (stale_until);"
                 "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 
-                "INSERT INTO meta VALUES ('instance', 'first zeroth'), ('last_id', '999'), ('low', '100');"
-                "INSERT INTO jobs VALUES (100, 0, 2, 1000, 'p', NULL, NULL, 'k', NULL, 0, 5, -3, 1, 0, 0, 2, 0, 1700000000000000, 0, 0, 0, 0, 0,"
-                "  NULL, NULL, NULL, 0, 0, 0, 0, 0, 5, 2279893644, x'68656c6c6f', NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO jobs VALUES (200, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 1800, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 1, 0, 23, 83261775, NULL, NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO bodies VALUES (400, x'28b52ffd6008066d000030666c6f7764200100ffe62f45');"
-                "INSERT INTO jobs VALUES (250, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 2000, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 0, 0, 2000, 343742838, NULL, NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO bodies VALUES (500, CAST(replace(hex(zeroblob(1000)), '0', 'x') AS BLOB));"
-                "INSERT INTO jobs VALUES (300, 3, 2, 1000, 'q', 'm', NULL, 'e', NULL, 0, 5, 0, 1, 0, 1, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 1700000002000000, 'q/1', 'Exit', 'exit status 1', 1, 1, 2,"
-                "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d');"
-                "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);"
+                ROWS_1(", 0")
+                "UPDATE jobs SET cache = 2 WHERE id = 300;"
+                "INSERT INTO cache VALUES (72340172838076673, CAST(replace(hex(zeroblob(16)), '0', x'02') AS BLOB), 1, 'm', 'w', 0, 0, NULL, 0, 0, 907060870,"
+                "  5, 5, 1700000000000000, 4102444800000000, 4102444800000000, 1700000000000000, 0);"
+                "INSERT INTO cache_bodies VALUES (1, x'68656c6c6f');"
                 "INSERT INTO state VALUES ('item/pools', '{}');",
         },
 };
@@ -127,7 +129,7 @@ static void expect_text(const Blob *b, const char *text, size_t repeated) {
                 ck_assert_int_eq(memcmp(b->data + i * l, text, l), 0);
 }
 
-static void expect_jobs(Kit *k) {
+static void expect_jobs(Kit *k, int version) {
         ck_assert_uint_eq(k->n_jobs, 3);
         ck_assert_uint_eq(k->jobs[0].id, 100);
         ck_assert_str_eq(k->jobs[0].key, "k");
@@ -148,6 +150,16 @@ static void expect_jobs(Kit *k) {
         ck_assert_uint_eq(r->record.finished_usec, 1700000002000000);
         expect_text(r->record.payload, "again", 1);
         expect_text(r->record.result, "{}", 1);
+        ck_assert_int_eq(r->record.cache, version >= 2 ? FRAME_CACHE_STALE : 0);
+        store_request_free(r);
+
+        r = kit_request(STORE_OP_CACHE_GET);
+        ck_assert_int_eq(store_request_add_item(r), 0);
+        memset(r->cache->key.bytes, 2, CACHE_KEY_SIZE);
+        r = kit_run(k, r);
+        ck_assert_int_eq(r->error, version >= 2 ? 0 : -ENOENT);
+        if (version >= 2)
+                expect_text(r->cache->body, "hello", 1);
         store_request_free(r);
         ck_assert_str_eq(store_last_instances(k->store), "first zeroth");
         ck_assert_uint_eq(store_last_id(k->store), 999);
@@ -168,7 +180,7 @@ START_TEST(test_bring_forward) {
                 kit_sql(k->path, fixtures[i].rows);
                 kit_sql(k->path, set);
                 kit_open_well(k);
-                expect_jobs(k);
+                expect_jobs(k, fixtures[i].version);
 
                 /* It works as any other. */
                 StoreRequest *r = kit_add(1000, kit_blob(1, 1));

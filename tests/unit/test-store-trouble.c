@@ -257,6 +257,16 @@ START_TEST(test_read_only) {
         ck_assert(!store_accepts(k->store, &why));
         ck_assert_msg(strstr(why, k->path), "%s", why);
         ck_assert_uint_eq(k->n_jobs, 0); /* what could not be ended is not begun */
+        /* What has ended can be read, although there is no WAL and none can be made. */
+        for (uint64_t id = 1; id <= 2; id++) {
+                _cleanup_(blob_unrefp) Blob *result = kit_noise(id + 1, 100);
+                StoreRequest *r = kit_get(k, id, STORE_WANT_RESULT);
+
+                ck_assert_msg(r->error == 0, "%s", strempty(r->text));
+                ck_assert_int_eq(r->record.state, JOB_FAILED);
+                kit_same(r->record.result, result);
+                store_request_free(r);
+        }
         ck_assert_int_eq(kit_result(k, kit_add(9, kit_blob(9, 1))), -EROFS);
         /* By itself, when it can. */
         ck_assert_int_eq(chmod(k->directory, 0700), 0);
@@ -271,6 +281,9 @@ START_TEST(test_read_only) {
         }
         kit_until(k, store_health(k->store) == STORE_OK && k->n_jobs == 1);
         ck_assert_int_eq(kit_result(k, kit_add(9, kit_blob(9, 1))), 0);
+        StoreRequest *written = kit_get(k, 9, STORE_WANT_PAYLOAD); /* and readers see what is written from then on */
+        ck_assert_int_eq(written->error, 0);
+        store_request_free(written);
         kit_close(k);
         if (root) {
                 ck_assert_int_eq(seteuid(0), 0);

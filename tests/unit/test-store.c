@@ -787,5 +787,37 @@ START_TEST(test_dictionaries) {
 }
 END_TEST
 
+/* Where it was opened late, jobs are loaded while others go on already. */
+START_TEST(test_load_in_slices) {
+        Kit *k = &kit;
+
+        kit_init(k);
+        kit_open_well(k);
+        for (uint64_t id = 1; id <= 10; id++)
+                kit_submit(k, kit_add(id, kit_blob(id, 100)));
+        kit_until(k, store_pending(k->store) == 0);
+        kit_close(k);
+        ck_assert_int_eq(store_open(&k->config, &k->hot, NULL, kit_changed, k, &k->store), 0);
+        ck_assert(store_needs_load(k->store));
+        ck_assert_int_eq(store_load_slice(k->store, 4, kit_take, k), 1);
+        ck_assert_uint_eq(k->n_jobs, 4);
+        ck_assert(store_needs_load(k->store));
+        ck_assert(!store_accepts(k->store, NULL));
+        ck_assert_int_eq(store_load_slice(k->store, 4, kit_take, k), 1);
+        StoreRequest *end = kit_end(2, JOB_COMPLETED, kit_blob(2, 50)); /* by hand: kit_run() would load all that is left */
+        kit_submit(k, end);
+        ck_assert_int_eq(store_load_slice(k->store, 4, kit_take, k), 0);
+        kit_until(k, store_pending(k->store) == 0);
+        ck_assert_int_eq(k->last_error, 0);
+        ck_assert_uint_eq(k->n_jobs, 10);
+        for (size_t i = 0; i < k->n_jobs; i++)
+                ck_assert_uint_eq(k->jobs[i].id, i + 1);
+        ck_assert(store_accepts(k->store, NULL));
+        kit_reopen(k);
+        ck_assert_uint_eq(k->n_jobs, 9);
+        kit_done(k);
+}
+END_TEST
+
 UNIT_MAIN("store", test_life_of_a_job, test_bodies, test_dictionaries, test_attempts, test_keys, test_retry, test_list, test_purge, test_groups, test_retention,
-          test_max_bytes, test_backup_and_check, test_instances, test_lost_rows_come_back, test_words)
+          test_max_bytes, test_backup_and_check, test_instances, test_lost_rows_come_back, test_words, test_load_in_slices)

@@ -103,7 +103,7 @@ def fails(f, pool, payload, *words):
 @case
 def all_controllers_are_there(f):
     """Each limit is written to its worker's control group, an unlimited worker has none, and nobody says that any is missing."""
-    f.worker("limited", "echo", "frame", MemoryMax=LIMIT, TasksMax=TASKS, CPUWeight=25)
+    f.worker("limited", "echo", "frame", MemoryMax=LIMIT, MemorySwapMax=0, TasksMax=TASKS, CPUWeight=25)
     f.pool("limited", Tier="hot", Min=1, Max=1)
     f.echo_pool(1)
     since = f.m.now()
@@ -113,6 +113,8 @@ def all_controllers_are_there(f):
     check(found == [str(LIMIT), "1", str(TASKS), "25"], f"{files} are {found}")
     found = limits_of(f, "echo", *files)
     check(found == ["max", "0", "max", "100"], f"of a worker without limits, {files} are {found}")
+    swap = [limits_of(f, name, "memory.swap.max") for name in ("limited", "echo")]
+    check(swap == [["0"], ["max"]], f"memory.swap.max is {swap}")
     check(f.status()["limits"] == "cgroups", f"flowctl status says of the limits: {f.status()['limits']}")
     f.wait_event("flowd-started", since)
     check(not f.m.journal(since, "-u", "flowd.service", "FLOWD_EVENT=limits-unavailable"), "limits are said to be unavailable")

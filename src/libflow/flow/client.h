@@ -46,6 +46,7 @@ typedef struct FlowRequest {
         int retries;            /* how many failed attempts are followed by another one; 0: as the worker type says, negative: none */
         uint64_t retry_delay_usec; /* the first delay of the backoff between them; 0: as the worker type says */
         uint64_t not_before_usec;  /* µs since the epoch before which no attempt begins; 0: at once */
+        unsigned accept;        /* encodings that the result may come in besides none: the sum of 1 << FlowEncoding. See FlowResult.encoding */
 } FlowRequest;
 
 /* How a job ended. */
@@ -63,6 +64,9 @@ typedef struct FlowResult {
         uint64_t run_usec;      /* run time of the last attempt */
         uint64_t wait_usec;     /* from acceptance to the last attempt's dispatch */
         uint64_t size_all;      /* bytes of the whole result: more than `size` where a part was asked for */
+        FlowCache cache;        /* how it was answered without being run */
+        FlowEncoding encoding;  /* what `data` is in; none but where the request or flow_client_accept() says so, and
+                                 * only for results from the cache, or from the store */
         void *memory;           /* what the pointers above point into; for flow_result_clear() */
 } FlowResult;
 
@@ -135,6 +139,9 @@ int flow_client_submit(FlowClient *c, const FlowRequest *request, uint64_t *ret_
 int flow_client_wait_job(FlowClient *c, const char *job_id, void *userdata, uint64_t *ret_id);
 /* The same for a part of the result, as flow_wait_part() takes it. */
 int flow_client_wait_part(FlowClient *c, const char *job_id, uint64_t offset, uint64_t length, void *userdata, uint64_t *ret_id);
+/* Encodings that results may come in which are waited for from now on by the functions above, besides none: the sum of 1 << FlowEncoding; see
+ * FlowResult.encoding. Results that are in flowd's store come as they are stored where that is accepted. */
+void flow_client_accept(FlowClient *c, unsigned encodings);
 /* Asks flowd to end a job of this connection. Its FLOW_EVENT_RESULT still comes. Does not block.
  * Returns 0, -ENOENT when no such job is in flight. */
 int flow_client_cancel(FlowClient *c, uint64_t id);

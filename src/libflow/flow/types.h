@@ -23,6 +23,21 @@ typedef enum FlowStatus {
         FLOW_REFUSED = 4, /* it was never accepted */
 } FlowStatus;
 
+/* How the bytes of a result are encoded. */
+typedef enum FlowEncoding {
+        FLOW_ENCODING_NONE = 0,
+        FLOW_ENCODING_ZSTD = 1, /* one frame of Zstandard, without a dictionary, which says how many bytes it holds */
+        FLOW_ENCODING_GZIP = 2,
+} FlowEncoding;
+
+/* How a job was answered without being run. */
+typedef enum FlowCache {
+        FLOW_CACHE_NONE = 0,
+        FLOW_CACHE_HIT = 1,       /* from the cache */
+        FLOW_CACHE_STALE = 2,     /* from it, though past its time: it is being renewed */
+        FLOW_CACHE_COALESCED = 3, /* with the result of an equal job that was under way */
+} FlowCache;
+
 /* Levels of a log line: syslog's numbers, for those who do not include <syslog.h>. */
 enum {
         FLOW_LOG_ERROR = 3,
