@@ -58,7 +58,12 @@ SOAK_SECONDS = 600
 soak: all
 	@export $(TEST_ENV); $(PYTHON3) $(srcdir)/%D%/integration/soak $(SOAK_SECONDS)
 
+# Ten pools of ten workers: make load LOAD_JOBS=100000
+LOAD_JOBS = 100000
+load: all
+	@export $(TEST_ENV); $(PYTHON3) $(srcdir)/%D%/integration/load $(LOAD_JOBS)
+
 clean-local: clean-subbuilds
 clean-subbuilds:
 	rm -rf build-sanitizers build-faults build-fuzz fuzz-found valgrind.log
-.PHONY: check-summary check-valgrind check-sanitizers check-sanitizers-summary soak clean-subbuilds
+.PHONY: check-summary check-valgrind check-sanitizers check-sanitizers-summary soak load clean-subbuilds

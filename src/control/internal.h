@@ -15,6 +15,7 @@ typedef enum Pending {
         PENDING_EVENTS,  /* until the peer goes away */
         PENDING_WATCH,
         PENDING_REEXEC,
+        PENDING_CLOSE,   /* until pools that close are gone; no re-exec happens before */
 } Pending;
 
 typedef struct StoreCall StoreCall;
@@ -37,7 +38,8 @@ typedef struct ControlClient {
         JobWatch watch;
         Timer timer;        /* WATCH */
         uint64_t interval;
-        char *pool_filter;  /* EVENTS */
+        char *pool_filter;  /* EVENTS; CLOSE: the pool's id, NULL: all */
+        unsigned n_closed;  /* CLOSE */
 } ControlClient;
 
 typedef struct Method {
@@ -118,6 +120,19 @@ void control_payload_gone(ControlClient *c, uint64_t id);
 int control_route_request(ControlClient *c, json_object *p, RouteRequest *ret);
 void method_explain_route(ControlClient *c, json_object *p);
 void method_list_methods(ControlClient *c, json_object *p);
+
+/* Drops a request that was not started, and goes on without. */
+void store_call_drop(StoreRequest *r);
+
+/* methods-pool.c */
+/* The pool that a parameter names, or NULL after having answered. */
+Pool *need_pool(ControlClient *c, json_object *p, const char *key);
+void method_scale_pool(ControlClient *c, json_object *p);
+void method_drain_pool(ControlClient *c, json_object *p);
+void method_resume_pool(ControlClient *c, json_object *p);
+void method_spawn_pool(ControlClient *c, json_object *p);
+void method_close_pool(ControlClient *c, json_object *p);
+void method_close_all_pools(ControlClient *c, json_object *p);
 
 /* methods-store.c */
 void method_list_jobs(ControlClient *c, json_object *p);

@@ -10,6 +10,7 @@ libcontrol_a_SOURCES = \
 	%D%/jobs.c \
 	%D%/methods-route.c \
 	%D%/methods-session.c \
+	%D%/methods-pool.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/objects.c \

@@ -11,27 +11,6 @@
 #define WATCH_INTERVAL_USEC (1 * USEC_PER_SEC)
 #define WATCH_INTERVAL_MIN_USEC (100 * USEC_PER_MSEC)
 
-static Pool *need_pool(ControlClient *c, json_object *p, const char *key) {
-        const char *name = NULL;
-        Pool *pool;
-        int r = parameter_text(c, p, key, &name);
-
-        if (r < 0)
-                return NULL;
-        if (r == 0) {
-                control_invalid(c, key);
-                return NULL;
-        }
-        pool = map_get_name(c->server->router->by_name, name, Pool, by_name);
-        if (!pool) {
-                json_object *o = json_object_new_object();
-
-                object_add_text(o, "pool", name);
-                control_fail(c, "NoSuchPool", o, "there is no pool '%s'; see 'flowctl pool list'", name);
-        }
-        return pool;
-}
-
 static Worker *need_worker(ControlClient *c, json_object *p) {
         const char *id = NULL, *slash;
         char name[NAME_LENGTH_MAX + 1];
@@ -329,56 +308,6 @@ static void method_cancel_job(ControlClient *c, json_object *p) {
         job_unref(j);
 }
 
-static void method_scale_pool(ControlClient *c, json_object *p) {
-        Pool *pool = need_pool(c, p, "pool");
-        int64_t target = 0;
-        json_object *o;
-
-        if (!pool)
-                return;
-        int r = parameter_int(c, p, "target", INT64_MIN, INT64_MAX, &target);
-        if (r <= 0) {
-                if (r == 0)
-                        control_invalid(c, "target");
-                return;
-        }
-        o = json_object_new_object();
-        if (pool->config->tier == TIER_COLD) {
-                object_add_text(o, "parameter", "pool");
-                object_add_int(o, "min", 0);
-                object_add_int(o, "max", 0);
-                control_fail(c, "OutOfRange", o, "pool %s is cold: its workers are started for their jobs, up to Max=%u", pool->name, pool->config->max);
-                return;
-        }
-        if (target < 0 || target > POOL_WORKERS_MAX || pool_scale(pool, (unsigned) target) < 0) {
-                object_add_text(o, "parameter", "target");
-                object_add_int(o, "min", pool->config->min);
-                object_add_int(o, "max", pool->config->max);
-                control_fail(c, "OutOfRange", o, "pool %s can have from Min=%u to Max=%u workers", pool->name, pool->config->min, pool->config->max);
-                return;
-        }
-        object_add_int(o, "target", (uint64_t) target);
-        control_reply(c, o, false);
-}
-
-static void method_drain_pool(ControlClient *c, json_object *p) {
-        Pool *pool = need_pool(c, p, "pool");
-
-        if (!pool)
-                return;
-        pool_pause(pool);
-        control_reply(c, NULL, false);
-}
-
-static void method_resume_pool(ControlClient *c, json_object *p) {
-        Pool *pool = need_pool(c, p, "pool");
-
-        if (!pool)
-                return;
-        pool_resume(pool);
-        control_reply(c, NULL, false);
-}
-
 static void tell_kill(ControlClient *c, const Worker *w, int sig) {
         EventFields f = worker_fields(w);
         const char *name = sigabbrev_np(sig);
@@ -508,6 +437,9 @@ const Method control_methods[] = {
         { "ScalePool", method_scale_pool, LEVEL_OPERATE },
         { "DrainPool", method_drain_pool, LEVEL_OPERATE },
         { "ResumePool", method_resume_pool, LEVEL_OPERATE },
+        { "SpawnPool", method_spawn_pool, LEVEL_OPERATE },
+        { "ClosePool", method_close_pool, LEVEL_OPERATE },
+        { "CloseAllPools", method_close_all_pools, LEVEL_OPERATE },
         { "KillWorker", method_kill_worker, LEVEL_OPERATE },
         { "RecycleWorker", method_recycle_worker, LEVEL_OPERATE },
         { "Events", method_events, LEVEL_OBSERVE },

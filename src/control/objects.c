@@ -72,6 +72,28 @@ int parameter_job(ControlClient *c, json_object *p, const char *key, uint64_t *r
 
 /* --- objects --- */
 
+/* What is known of a failure; `whole`: all of it. */
+static void add_death(json_object *o, const PoolDeath *d, bool whole) {
+        char id[JOB_ID_TEXT_MAX];
+
+        if (!d)
+                return;
+        object_add_text(o, "last_failure", d->how);
+        object_add_text(o, "last_failure_cause", d->cause);
+        object_add_int(o, "last_failure_usec", d->real_usec);
+        if (*d->worker)
+                object_add_text(o, "last_failure_worker", d->worker);
+        if (d->job > 0)
+                object_add_text(o, "last_failure_job", job_id_format(d->job, id));
+        if (!whole)
+                return;
+        object_add_int(o, "last_failure_lived_usec", d->lived_usec);
+        object_add_int(o, "last_failure_user_usec", d->end.user_usec);
+        object_add_int(o, "last_failure_system_usec", d->end.system_usec);
+        object_add_int(o, "last_failure_max_rss", d->end.max_rss);
+        object_add_text(o, "last_failure_stderr", d->tail);
+}
+
 json_object *control_pool_object(const Pool *p) {
         json_object *o = json_object_new_object();
         unsigned busy = 0, ready = 0, slots = 0;
@@ -84,11 +106,18 @@ json_object *control_pool_object(const Pool *p) {
                 slots += w->state == WORKER_READY || w->state == WORKER_BUSY ? w->n_slots : 0;
         }
         object_add_text(o, "name", p->name);
+        object_add_text(o, "id", p->config->id);
         object_add_text(o, "worker_type", p->config->type->name);
         object_add_text(o, "protocol", protocol_to_string(p->config->type->protocol));
         object_add_text(o, "tier", tier_to_string(p->config->tier));
         object_add_text(o, "state", pool_state_to_string(p->state));
         object_add_text(o, "reason", p->reason);
+        json_object_object_add(o, "closing", json_object_new_boolean(p->state == POOL_CLOSING));
+        object_add_text(o, "health", pool_health_to_string(pool_health(p)));
+        object_add_text(o, "breaker", breaker_to_string(p->breaker));
+        object_add_int(o, "breaker_until_usec", p->breaker == BREAKER_OPEN ? p->breaker_until_real : 0);
+        object_add_int(o, "breaker_opened", p->stats.breaker_opened);
+        object_add_int(o, "breaker_probes", p->breaker == BREAKER_HALF_OPEN ? p->probes : 0);
         object_add_int(o, "min", p->config->min);
         object_add_int(o, "max", p->config->max);
         object_add_int(o, "target", MAX(p->target, p->config->min));
@@ -106,6 +135,8 @@ json_object *control_pool_object(const Pool *p) {
         object_add_int(o, "refused", p->stats.refused);
         object_add_int(o, "spawned", p->stats.spawned);
         object_add_int(o, "crashes", p->stats.crashes);
+        object_add_int(o, "restarts", p->stats.restarts);
+        add_death(o, pool_last_death(p, NULL), false);
         object_add_int(o, "queue_max", p->config->queue_max);
         object_add_int(o, "wanted", p->scale_wanted);
         object_add_text(o, "wanted_for", scale_reason_to_string(p->scale_reason));
@@ -149,6 +180,8 @@ json_object *control_worker_object(const Worker *w, bool whole) {
         if (strncmp(p->last_exit, w->name, l) == 0 && p->last_exit[l] == ' ') /* of the worker that had this slot before */
                 object_add_text(o, "last_exit", p->last_exit);
         if (whole) {
+                add_death(o, pool_last_death(p, w->name), true);
+
                 _cleanup_free_ char *tail = worker_stderr_tail(w, STDERR_SHOWN);
 
                 object_add_text(o, "stderr", tail);

@@ -11,6 +11,18 @@ struct json_object;
 struct StateWriter;
 struct StateReader;
 
+/* A pool to be spawned. Texts may be NULL, but worker_type. */
+typedef struct PoolSpawn {
+        const char *worker_type;       /* a .worker file's name */
+        const char *name;              /* NULL: one is made of the worker type's */
+        const char *pool_type;         /* "local", the default, or its alias "mahavishnu" */
+        const char *tier;
+        unsigned min, max;             /* 1 and 10, where they are not set */
+        bool min_set, max_set;
+        struct json_object *settings;  /* NULL, or further keys of flowd.pool(5) with texts */
+        uid_t uid;                     /* who asks */
+} PoolSpawn;
+
 /* What the sockets need of the manager. */
 typedef struct ServerOps {
         /* The whole of Status(), as a new JSON object. */
@@ -23,6 +35,12 @@ typedef struct ServerOps {
         int (*retried)(void *userdata, JobRecord *r);
         /* The configuration as text; -ENOENT for an unknown unit. */
         int (*show_config)(void *userdata, const char *unit, char **ret);
+        /* Spawns a pool. `keep`, a STORE_OP_STATE_PUT or NULL where there is no store, is filled in, and the caller's to submit: when it is done the pool
+         * outlives a restart. Returns 0, -EEXIST (the name), -EINVAL, -EBADMSG (what is asked for cannot be), -ENOSPC, -ESHUTDOWN, -ENOMEM, with a text. */
+        int (*spawn_pool)(void *userdata, const PoolSpawn *spec, StoreRequest *keep, Pool **ret, char **reterr_text);
+        /* Closes a spawned pool: it takes nothing more, finishes what it has, at the latest after timeout_usec (0: a default) it is aborted. Its end is
+         * told by server_pool_gone(). Again for one that closes: sooner. Returns 0, or -EPERM with a text for one that is from a file. */
+        int (*close_pool)(void *userdata, Pool *p, uint64_t timeout_usec, char **reterr_text);
 } ServerOps;
 
 typedef struct ServerLimits {
@@ -73,6 +91,8 @@ void server_done(Server *s);
 int server_listen(Server *s, int control_fd, int jobs_fd);
 /* To be called for every event. */
 void server_event(Server *s, EventKind e, const EventFields *f, const char *message);
+/* Pools are gone: answers those who wait for that. */
+void server_pool_gone(Server *s);
 /* Answers those who wait for a re-exec: it has happened, or `failed` says why it has not. */
 void server_reexeced(Server *s, const char *failed);
 

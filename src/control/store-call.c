@@ -172,6 +172,16 @@ void store_call_abandon(ControlClient *c, StoreRequest *r) {
         control_fail(c, "LimitReached", NULL, "out of memory");
 }
 
+void store_call_drop(StoreRequest *r) {
+        StoreCall *call = r->userdata;
+        ControlClient *c = call->client;
+
+        call->found = r;
+        call_free(call);
+        if (c)
+                c->pending = PENDING_NONE;
+}
+
 void store_call_job(ControlClient *c, uint64_t id, unsigned want, bool owned, void (*answer)(ControlClient *c, StoreCall *call)) {
         StoreRequest *r = store_call_new(c, STORE_OP_GET, answer);
 

@@ -53,6 +53,7 @@ typedef struct Batch {
         FlowRequest request;      /* the pattern of all jobs */
         bool single;              /* one payload: the result is the whole output, and the exit status its verdict */
         bool ordered, json, tag, show_progress;
+        bool indexed;             /* JSON tells records by an index from 0 */
         char separator;           /* behind each result */
 
         Slot *slots;

@@ -73,6 +73,11 @@ typedef enum OptionId {
         OPTION_FALLBACK,
         OPTION_WEIGHT,
         OPTION_PAYLOAD_SIZE,
+        OPTION_NAME,
+        OPTION_POOL_TYPE,
+        OPTION_MIN,
+        OPTION_MAX,
+        OPTION_BATCH,
         _OPTION_MAX,
 } OptionId;
 
@@ -164,6 +169,13 @@ int verb_pool_show(Flowctl *c, int argc, char **argv);
 int verb_pool_scale(Flowctl *c, int argc, char **argv);
 int verb_pool_drain(Flowctl *c, int argc, char **argv);
 int verb_pool_resume(Flowctl *c, int argc, char **argv);
+int verb_pool_spawn(Flowctl *c, int argc, char **argv);
+int verb_pool_execute(Flowctl *c, int argc, char **argv);
+int verb_pool_route(Flowctl *c, int argc, char **argv);
+int verb_pool_close(Flowctl *c, int argc, char **argv);
+int verb_pool_close_all(Flowctl *c, int argc, char **argv);
+int verb_pool_health(Flowctl *c, int argc, char **argv);
+int verb_pool_monitor(Flowctl *c, int argc, char **argv);
 int verb_worker_list(Flowctl *c, int argc, char **argv);
 int verb_worker_show(Flowctl *c, int argc, char **argv);
 int verb_worker_kill(Flowctl *c, int argc, char **argv);

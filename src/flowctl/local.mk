@@ -17,6 +17,7 @@ flowctl_SOURCES = \
 	%D%/main.c \
 	%D%/options.c \
 	%D%/outcome.c \
+	%D%/pool-life.c \
 	%D%/pool.c %D%/pool-table.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/route.c \

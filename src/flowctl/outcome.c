@@ -139,7 +139,10 @@ static void outcome_print_json(Batch *b, const Outcome *o) {
         const char *separator = "{";
 
         if (!b->single && b->kind != BATCH_WAIT) {
-                if (o->name && b->source.kind != SOURCE_ARGUMENTS)
+                if (b->indexed) {
+                        put_text(b, "{\"index\":");
+                        put_number(b, o->number - 1);
+                } else if (o->name && b->source.kind != SOURCE_ARGUMENTS)
                         put_member(b, "{\"file\":", o->name);
                 else {
                         put_text(b, b->source.kind == SOURCE_LINES ? "{\"line\":" : "{\"argument\":");

@@ -79,8 +79,7 @@ int pool_check(Flowctl *c, const char *name) {
         return pool_get(c, name, &one);
 }
 
-/* Asks for the named pools, or for all of them; the reply is one object with all of them. */
-static int pools_get(Flowctl *c, int argc, char **argv, json_object **ret) {
+int pools_get(Flowctl *c, int argc, char **argv, json_object **ret) {
         _cleanup_json_ json_object *all = NULL;
         int r;
 
@@ -115,6 +114,31 @@ int verb_pool_list(Flowctl *c, int argc, char **argv) {
         return STATUS_OK;
 }
 
+static void breaker_print(json_object *p, bool colours) {
+        const char *breaker = strna(json_text(p, "breaker"));
+        uint64_t until = (uint64_t) json_int(p, "breaker_until_usec");
+        char when[NUMBER_SIZE];
+
+        field_begin(colours, "Breaker");
+        printf("%s", breaker);
+        if (until > 0)
+                printf(" until %s", format_time(when, until));
+        if (streq(breaker, "half-open"))
+                printf(", %" PRId64 " probes answered", json_int(p, "breaker_probes"));
+        if (json_int(p, "breaker_opened") > 0)
+                printf("; opened %" PRId64 " time%s", json_int(p, "breaker_opened"), json_int(p, "breaker_opened") == 1 ? "" : "s");
+        putchar('\n');
+}
+
+static void failure_print(json_object *p, bool colours) {
+        const char *how = json_text(p, "last_failure"), *worker = json_text(p, "last_failure_worker"), *job = json_text(p, "last_failure_job");
+        char age[NUMBER_SIZE];
+
+        if (how)
+                field_print(colours, "Failure", "%s%s%s (%s), %s ago%s%s", strempty(worker), worker ? " " : "", how, strna(json_text(p, "last_failure_cause")),
+                            format_age(age, (uint64_t) json_int(p, "last_failure_usec")), job ? "; it had job " : "", strempty(job));
+}
+
 static void pool_print(json_object *p, bool colours) {
         const char *state = strna(json_text(p, "state")), *reason = json_text(p, "reason");
         int64_t spawned = json_int(p, "spawned"), crashes = json_int(p, "crashes"), running = json_int(p, "running"), slots = json_int(p, "slots");
@@ -124,9 +148,11 @@ static void pool_print(json_object *p, bool colours) {
                colour(colours, COLOUR_NORMAL), colour(colours, COLOUR_BOLD), strna(json_text(p, "name")),
                colour(colours, COLOUR_NORMAL), strna(json_text(p, "tier")), strna(json_text(p, "worker_type")),
                strna(json_text(p, "protocol")));
+        if (json_text(p, "id"))
+                field_print(colours, "Id", "%s (spawned)", json_text(p, "id"));
         field_begin(colours, "State");
-        printf("%s%s%s%s%s%s\n", colour(colours, state_colour(state)), state, colour(colours, COLOUR_NORMAL),
-               reason && *reason ? " (" : "", strempty(reason), reason && *reason ? ")" : "");
+        printf("%s%s%s%s%s%s%s\n", colour(colours, state_colour(state)), state, colour(colours, COLOUR_NORMAL),
+               json_int(p, "closing") ? ", to be closed" : "", reason && *reason ? " (" : "", strempty(reason), reason && *reason ? ")" : "");
         field_print(colours, "Workers",
                     "%" PRId64 " of at most %" PRId64 " (Min=%" PRId64 ", wanted %" PRId64 "); %" PRId64 " ready, %" PRId64
                     " busy",
@@ -136,8 +162,10 @@ static void pool_print(json_object *p, bool colours) {
         field_print(colours, "Scaling", "wants %" PRId64 " (%s), %.0f%% busy, %.3g jobs/s come%s%s", json_int(p, "wanted"), strna(wanted_for),
                     json_float(p, "utilisation"), json_float(p, "arrival_rate"), limited && *limited ? "; it may not start more: " : "",
                     strempty(limited));
-        field_print(colours, "Started", "%" PRId64 " worker%s so far, %" PRId64 " %s", spawned, plural((uint64_t) spawned), crashes,
-                    crashes == 1 ? "crash" : "crashes");
+        field_print(colours, "Started", "%" PRId64 " worker%s so far, %" PRId64 " %s, %" PRId64 " restarted", spawned, plural((uint64_t) spawned), crashes,
+                    crashes == 1 ? "crash" : "crashes", json_int(p, "restarts"));
+        breaker_print(p, colours);
+        failure_print(p, colours);
         field_print(colours, "Running", "%" PRId64 " job%s in %" PRId64 " slot%s", running, plural((uint64_t) running), slots, plural((uint64_t) slots));
         field_print(colours, "Queued", "%" PRId64 " of at most %" PRId64 ", %s", json_int(p, "queued"),
                     json_int(p, "queue_max"), format_bytes(a, (uint64_t) json_int(p, "queued_bytes")));

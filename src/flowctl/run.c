@@ -171,6 +171,7 @@ static int batch_options(Batch *b) {
         b->jobs_max = b->single ? 1 : (size_t) jobs;
         b->ordered = !option(c, OPTION_UNORDERED);
         b->json = option(c, OPTION_JSON);
+        b->indexed = option(c, OPTION_BATCH);
         b->tag = option(c, OPTION_TAG) && !b->single;
         b->show_progress = option(c, OPTION_PROGRESS);
         return 0;
@@ -196,6 +197,22 @@ static int jobs_run(Flowctl *c, BatchKind kind, int argc, char **argv) {
 }
 
 int verb_run(Flowctl *c, int argc, char **argv) {
+        return jobs_run(c, BATCH_RUN, argc, argv);
+}
+
+int verb_pool_execute(Flowctl *c, int argc, char **argv) {
+        char *file = (char *) c->options[OPTION_BATCH];
+
+        c->options[OPTION_POOL] = argv[0];
+        if (!file)
+                return jobs_run(c, BATCH_RUN, argc - 1, argv + 1);
+        if (argc > 1)
+                return usage_error(c, "the prompts are either those of --batch=FILE or the argument, not both");
+        c->options[OPTION_LINES] = c->options[OPTION_JSON] = "";
+        return jobs_run(c, BATCH_RUN, 1, &file);
+}
+
+int verb_pool_route(Flowctl *c, int argc, char **argv) {
         return jobs_run(c, BATCH_RUN, argc, argv);
 }
 

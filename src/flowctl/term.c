@@ -47,7 +47,8 @@ Colour state_colour(const char *state) {
                 { "running", COLOUR_GREEN },    { "ready", COLOUR_GREEN },      { "completed", COLOUR_GREEN },
                 { "busy", COLOUR_GREEN },       { "active", COLOUR_GREEN },     { "degraded", COLOUR_RED },
                 { "failed", COLOUR_RED },       { "timeout", COLOUR_RED },      { "broken", COLOUR_RED },
-                { "dead", COLOUR_RED },         { "starting", COLOUR_YELLOW },  { "draining", COLOUR_YELLOW },
+                { "dead", COLOUR_RED },         { "starting", COLOUR_YELLOW },  { "initializing", COLOUR_YELLOW }, { "pending", COLOUR_YELLOW },
+                { "scaling", COLOUR_YELLOW },   { "stopped", COLOUR_YELLOW },   { "draining", COLOUR_YELLOW },
                 { "drained", COLOUR_YELLOW },   { "stopping", COLOUR_YELLOW },  { "queued", COLOUR_YELLOW },
                 { "cancelled", COLOUR_YELLOW }, { "reloading", COLOUR_YELLOW }, { "recovering", COLOUR_YELLOW },
         };

@@ -69,6 +69,22 @@ int verb_worker_list(Flowctl *c, int argc, char **argv) {
         return STATUS_OK;
 }
 
+/* What happened to the worker that had this slot before. */
+static void failure_print(json_object *w, bool colours) {
+        const char *how = json_text(w, "last_failure"), *job = json_text(w, "last_failure_job"), *err = json_text(w, "last_failure_stderr");
+        char a[NUMBER_SIZE], b[NUMBER_SIZE], c[NUMBER_SIZE];
+
+        if (!how)
+                return;
+        field_print(colours, "Last failure", "%s (%s), %s ago, after %s%s%s", how, strna(json_text(w, "last_failure_cause")),
+                    format_age(a, (uint64_t) json_int(w, "last_failure_usec")), format_span(b, (uint64_t) json_int(w, "last_failure_lived_usec")),
+                    job ? ", with job " : "", strempty(job));
+        field_print(colours, "It had used", "%s of CPU time, %s in the kernel, %s of memory", format_span(a, (uint64_t) json_int(w, "last_failure_user_usec")),
+                    format_span(b, (uint64_t) json_int(w, "last_failure_system_usec")), format_bytes(c, (uint64_t) json_int(w, "last_failure_max_rss")));
+        if (err && *err)
+                printf("The end of what it said:\n%s%s", err, err[strlen(err) - 1] == '\n' ? "" : "\n");
+}
+
 static void worker_print(json_object *w, bool colours) {
         const char *state = strna(json_text(w, "state")), *err = json_text(w, "stderr");
         _cleanup_free_ char *jobs = texts_join(json_member(w, "jobs"));
@@ -91,6 +107,7 @@ static void worker_print(json_object *w, bool colours) {
         field_print(colours, "Done", "%" PRId64 " job%s", done, plural((uint64_t) done));
         if (json_text(w, "last_exit") && *json_text(w, "last_exit"))
                 field_print(colours, "Last exit", "%s", json_text(w, "last_exit"));
+        failure_print(w, colours);
         if (err && *err)
                 printf("\nThe end of its standard error:\n%s%s", err, err[strlen(err) - 1] == '\n' ? "" : "\n");
 }

@@ -268,12 +268,12 @@ static int check_limits(ConfigLoader *l, const WorkerType *t) {
         return r;
 }
 
-/* The first delay of a backoff is above its last one. */
+/* The first delay of a backoff is above its last one, or the soft limit is not below the hard one. */
 static int delays_error(ConfigLoader *l, const char *key, uint64_t usec, const char *key_max, uint64_t max_usec) {
         char a[64], b[64];
 
-        return loader_error(l, config_loader_find(l, key) ? key : key_max, "%s=%s: is above %s=%s", key, usec_format(a, sizeof a, usec),
-                            key_max, usec_format(b, sizeof b, max_usec));
+        return loader_error(l, config_loader_find(l, key) ? key : key_max, streq(key, "JobSoftTimeout") ? "%s=%s: is not below %s=%s" : "%s=%s: is above %s=%s",
+                            key, usec_format(a, sizeof a, usec), key_max, usec_format(b, sizeof b, max_usec));
 }
 
 int config_check_worker(ConfigLoader *l, WorkerType *t) {
@@ -297,6 +297,8 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
         if (r == 0 && t->heartbeat_usec > 0 && t->protocol != PROTOCOL_FRAME)
                 r = loader_error(l, "HeartbeatInterval", "HeartbeatInterval=%s: needs Protocol=frame, this is Protocol=%s",
                                  config_loader_find(l, "HeartbeatInterval")->value, protocol);
+        if (r == 0 && t->soft_timeout_usec != USEC_INFINITY && t->soft_timeout_usec >= t->job_timeout_usec)
+                r = delays_error(l, "JobSoftTimeout", t->soft_timeout_usec, "JobTimeout", t->job_timeout_usec);
         if (r == 0 && t->retry_usec > t->retry_max_usec)
                 r = delays_error(l, "RetryDelay", t->retry_usec, "RetryDelayMax", t->retry_max_usec);
         if (r == 0 && t->protocol != PROTOCOL_EXEC && config_loader_find(l, "Output"))
@@ -342,6 +344,19 @@ static int check_type(ConfigLoader *l, PoolConfig *p) {
         return 0;
 }
 
+/* A hook is the pool's own, or flowd.conf's. */
+static int check_hook(ConfigLoader *l, PoolConfig *p) {
+        const ConfigSource *s = config_loader_find(l, "OnFailure");
+        int r = 0;
+
+        if (!p->on_failure && l->config->on_failure)
+                r = strv_copy(l->config->on_failure, &p->on_failure);
+        if (r < 0 || !p->on_failure || access(p->on_failure[0], X_OK) == 0)
+                return r;
+        return loader_error(l, s ? "OnFailure" : NULL, "OnFailure=%.300s: %s%s", p->on_failure[0], strerror(errno),
+                            s ? "; the whole path of a program is expected" : "; it is flowd.conf's");
+}
+
 int config_check_pool(ConfigLoader *l, PoolConfig *p) {
         bool min_set = config_loader_find(l, "Min"), max_set = config_loader_find(l, "Max");
         int r = check_type(l, p);
@@ -371,5 +386,5 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
         }
         if (r == 0 && p->restart_usec > p->restart_max_usec)
                 r = delays_error(l, "RestartDelay", p->restart_usec, "RestartDelayMax", p->restart_max_usec);
-        return r;
+        return r == 0 ? check_hook(l, p) : r;
 }

@@ -556,6 +556,7 @@ static const ConfigKey flowd_keys[] = {
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
         F("StderrInterval", KEY_PLAIN, parse_span, stderr_interval_usec, MS, HOUR),
+        F("OnFailure", KEY_LIST, parse_exec, on_failure, 0, 0),
         F("ObserveGroup", KEY_STRING, parse_account, observe_group, 0, 0),
         F("SubmitGroup", KEY_STRING, parse_account, submit_group, 0, 0),
         F("AdminGroup", KEY_STRING, parse_account, admin_group, 0, 0),
@@ -571,6 +572,7 @@ static const ConfigKey worker_keys[] = {
         W("StartTimeout", KEY_PLAIN, parse_span, start_timeout_usec, MS, USEC_INFINITY),
         W("StopTimeout", KEY_PLAIN, parse_span, stop_timeout_usec, 0, HOUR),
         W("JobTimeout", KEY_PLAIN, parse_span, job_timeout_usec, MS, USEC_INFINITY),
+        W("JobSoftTimeout", KEY_PLAIN, parse_span, soft_timeout_usec, MS, USEC_INFINITY),
         W("CancelTimeout", KEY_PLAIN, parse_span, cancel_timeout_usec, 0, HOUR),
         W("DrainTimeout", KEY_PLAIN, parse_span, drain_timeout_usec, 0, DAY),
         W("HeartbeatInterval", KEY_PLAIN, parse_interval, heartbeat_usec, 10 * MS, HOUR),
@@ -645,6 +647,9 @@ static const ConfigKey pool_keys[] = {
         P("Affinity", KEY_PLAIN, parse_affinity, affinity, 0, 0),
         P("AffinityWait", KEY_PLAIN, parse_span, affinity_wait_usec, 0, HOUR),
         P("SessionExclusive", KEY_PLAIN, parse_boolean, session_exclusive, 0, 0),
+        P("OnFailure", KEY_LIST, parse_exec, on_failure, 0, 0),
+        P("OnFailureTimeout", KEY_PLAIN, parse_span, on_failure_timeout_usec, MS, HOUR),
+        P("BreakerProbes", KEY_PLAIN, parse_unsigned, breaker_probes, 1, BREAKER_PROBES_MAX),
 };
 
 const ConfigTable config_table_flowd = { "Flowd", flowd_keys, ELEMENTSOF(flowd_keys) };

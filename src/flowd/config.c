@@ -109,6 +109,7 @@ Config *config_free(Config *c) {
         free(c->admin_group);
         free(c->default_user);
         strv_free(c->route.method_tiers);
+        strv_free(c->on_failure);
         for (size_t i = 0; i < c->n_pools; i++)
                 pool_config_unref(c->pools[i]);
         free(c->pools);
@@ -333,11 +334,10 @@ static void messages_sort(Config *c, size_t first) {
                 }
 }
 
-static int file_apply(ConfigLoader *l, const ConfigTable *t, const char *path, void *object, const void *defaults) {
-        ConfigSource *sources = NULL;
+/* Applies assignments, and frees them. */
+static int sources_apply(ConfigLoader *l, const ConfigTable *t, ConfigSource *sources, size_t n, void *object, const void *defaults) {
         const char *told = NULL;
-        size_t n = 0, n_messages = l->config->n_messages;
-        int r = config_read(l->config, path, &sources, &n);
+        int r = 0;
 
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 r = section_check(l, t, sources + i, told);
@@ -346,9 +346,19 @@ static int file_apply(ConfigLoader *l, const ConfigTable *t, const char *path, v
                 else if (r == 0 && sources[i].section)
                         told = sources[i].section;
         }
-        messages_sort(l->config, n_messages);
         config_sources_free(sources, n);
         return r < 0 ? r : 0;
+}
+
+static int file_apply(ConfigLoader *l, const ConfigTable *t, const char *path, void *object, const void *defaults) {
+        ConfigSource *sources = NULL;
+        size_t n = 0, n_messages = l->config->n_messages;
+        int r = config_read(l->config, path, &sources, &n);
+
+        if (r >= 0)
+                r = sources_apply(l, t, sources, n, object, defaults);
+        messages_sort(l->config, n_messages);
+        return r;
 }
 
 /* Reads a unit's file, where it has one, and its drop-ins. `unit` and `path` live as long as the loading of this unit. */
@@ -485,10 +495,15 @@ static int load_units(ConfigLoader *l, const char *folder, const char *suffix, i
         return dropins_check(l, folder, suffix, &units);
 }
 
+static ConfigLoader loader_of(Config *c, const ConfigPaths *paths) {
+        const char *libexec = secure_getenv("FLOWD_LIBEXEC");
+
+        return (ConfigLoader) { .config = c, .paths = paths, .libexec = libexec && *libexec == '/' ? libexec : PKGLIBEXECDIR };
+}
+
 int config_load(const ConfigPaths *paths, Config **ret) {
         _cleanup_(config_freep) Config *c = config_new();
-        const char *libexec = secure_getenv("FLOWD_LIBEXEC");
-        ConfigLoader l = { .config = c, .paths = paths, .libexec = libexec && *libexec == '/' ? libexec : PKGLIBEXECDIR };
+        ConfigLoader l = loader_of(c, paths);
         int r = 0;
 
         if (!c)
@@ -519,4 +534,109 @@ WorkerType *config_find_type(const Config *c, const char *name) {
         WorkerType **t = c->n_types > 0 ? bsearch(name, c->types, c->n_types, sizeof *c->types, type_compare) : NULL;
 
         return t ? *t : NULL;
+}
+
+PoolConfig *config_find_pool(const Config *c, const char *name) {
+        for (size_t i = 0; i < c->n_pools; i++)
+                if (streq(c->pools[i]->name, name))
+                        return c->pools[i];
+        return NULL;
+}
+
+/* The errors among the messages, in one text. */
+static char *errors_text(const Config *c) {
+        char *text = NULL;
+
+        for (size_t i = 0; i < c->n_messages; i++) {
+                if (!c->messages[i].error)
+                        continue;
+                char *longer = str_printf("%s%s%s", strempty(text), text ? "; " : "", c->messages[i].text);
+
+                free(text);
+                text = longer;
+        }
+        return text;
+}
+
+static int pool_make(ConfigLoader *l, const char *settings, PoolConfig *p, const PoolConfig *defaults) {
+        ConfigSource *sources = NULL;
+        size_t n = 0;
+        int r;
+
+        r = config_read_buffer(l->config, POOL_SPAWNED_FILE, settings, strlen(settings), &sources, &n);
+        if (r >= 0)
+                r = sources_apply(l, &config_table_pool, sources, n, p, defaults);
+        return r < 0 ? r : config_check_pool(l, p);
+}
+
+/* What was set goes from one to the other, for config_print(). */
+static int sources_move(Config *to, Config *from) {
+        size_t n = to->n_sources + from->n_sources, room = 16;
+
+        while (room < n)
+                room *= 2; /* as source_keep() has it */
+        ConfigSource *bigger = realloc(to->sources, room * sizeof *bigger);
+        if (!bigger)
+                return -ENOMEM;
+        to->sources = bigger;
+        memcpy(to->sources + to->n_sources, from->sources, from->n_sources * sizeof *bigger);
+        to->n_sources = n;
+        from->n_sources = 0;
+        return 0;
+}
+
+int config_add_pool(Config *c, const ConfigPaths *paths, const char *name, const char *settings, PoolConfig **ret, char **reterr_text) {
+        _cleanup_(pool_config_unrefp) PoolConfig *p = pool_config_new(name), *defaults = pool_config_new(name);
+        _cleanup_(config_freep) Config *scratch = config_new(); /* for what is said and set, which counts only if all is well */
+        _cleanup_free_ char *unit = str_printf("%s.pool", name);
+        int r;
+
+        if (!p || !defaults || !scratch || !unit)
+                return -ENOMEM;
+        if (c->n_pools >= CONFIG_UNITS_MAX)
+                return -ENOSPC;
+        scratch->types = c->types; /* lent */
+        scratch->n_types = c->n_types;
+        scratch->on_failure = c->on_failure;
+        ConfigLoader l = loader_of(scratch, paths);
+        l.unit = unit;
+        l.unit_file = POOL_SPAWNED_FILE;
+        r = pool_make(&l, settings, p, defaults);
+        scratch->types = NULL;
+        scratch->on_failure = NULL;
+        scratch->n_types = 0;
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < scratch->n_messages; i++) /* in a file a key that is unknown may be of another version: here it is a mistake */
+                scratch->messages[i].error |= strstr(scratch->messages[i].text, "unknown key") != NULL;
+        *reterr_text = errors_text(scratch);
+        if (*reterr_text)
+                return -EBADMSG;
+        r = sources_move(c, scratch);
+        if (r < 0)
+                return r;
+        *ret = c->pools[c->n_pools++] = TAKE_PTR(p);
+        return 0;
+}
+
+static void sources_remove(Config *c, const char *pool) {
+        size_t n = 0, l = strlen(pool);
+
+        for (size_t i = 0; i < c->n_sources; i++)
+                if (strncmp(c->sources[i].unit, pool, l) == 0 && streq(c->sources[i].unit + l, ".pool"))
+                        config_source_done(c->sources + i);
+                else
+                        c->sources[n++] = c->sources[i];
+        c->n_sources = n;
+}
+
+void config_remove_pool(Config *c, PoolConfig *p) {
+        sources_remove(c, p->name);
+        for (size_t i = 0; i < c->n_pools; i++)
+                if (c->pools[i] == p) {
+                        memmove(c->pools + i, c->pools + i + 1, (c->n_pools - i - 1) * sizeof(*c->pools));
+                        c->n_pools--;
+                        pool_config_unref(p);
+                        return;
+                }
 }

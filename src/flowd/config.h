@@ -51,6 +51,7 @@ typedef struct Config {
         char *submit_group;            /* SubmitGroup=flowd */
         char *admin_group;             /* AdminGroup=flowd-admin */
         gid_t observe_gid, submit_gid, admin_gid; /* resolved at load; (gid_t) -1 where the group does not exist */
+        char **on_failure;             /* OnFailure=: the hook of pools that have none */
         char *default_user;            /* DefaultUser=flowd-worker, used in system mode */
 
         WorkerType **types;
@@ -89,6 +90,13 @@ void config_paths_done(ConfigPaths *p);
 int config_load(const ConfigPaths *paths, Config **ret);
 Config *config_free(Config *c);
 DEFINE_CLEANUP(Config *, config_free);
+
+#define POOL_SPAWNED_FILE "(spawned)" /* where config_print() says that its values are from */
+/* A pool out of settings that stand in no file, checked as if they did; worker types are those of `c`, where it is added (config_remove_pool() takes
+ * it out). Returns 0, -EBADMSG with the errors as a text, -ENOSPC where there are as many pools as can be, -ENOMEM. */
+int config_add_pool(Config *c, const ConfigPaths *paths, const char *name, const char *settings, PoolConfig **ret, char **reterr_text);
+void config_remove_pool(Config *c, PoolConfig *p);
+PoolConfig *config_find_pool(const Config *c, const char *name);
 
 /* "file:line: error: text" */
 char *config_message_format(const ConfigMessage *m);

@@ -13,9 +13,11 @@ libflowd_core_a_SOURCES = \
 	%D%/config.c %D%/config.h \
 	%D%/guardian.c \
 	%D%/manager.c %D%/manager.h \
+	%D%/persist.c %D%/persist.h \
 	%D%/recover.c \
 	%D%/reexec.c \
 	%D%/reload.c \
+	%D%/spawned.c %D%/spawned.h \
 	%D%/status.c
 
 bin_PROGRAMS += flowd

@@ -17,6 +17,7 @@
 
 #include "basic/fd.h"
 #include "flowd/manager.h"
+#include "flowd/persist.h"
 #include "pool/durable.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
@@ -64,6 +65,10 @@ static void pool_changed(Pool *p) {
         hot_defer(&m->host.hot, &m->changed);
 }
 
+static void on_pool_touched(Pool *p) {
+        persist_touched(p->userdata, true);
+}
+
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
         const char *name = manager_intern(m, config->name);
         Pool *p;
@@ -76,6 +81,7 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
                 return r;
         p->sessions = &m->sessions;
         p->changed = pool_changed;
+        p->touched = on_pool_touched;
         p->userdata = m;
         r = map_add_name(&m->pools_by_name, &p->by_name, name);
         if (r < 0) {
@@ -92,6 +98,11 @@ static void remove_pool(Manager *m, Pool *p) {
         map_remove(&m->pools_by_name, &p->by_name);
         route_pools_changed(&m->router);
         pool_free(p);
+}
+
+void manager_start_pools(Manager *m) {
+        LIST_FOREACH(l, &m->pools)
+                pool_start(list_entry(l, Pool, link)); /* for one that has begun it means nothing */
 }
 
 void manager_apply_limits(Manager *m) {
@@ -133,7 +144,7 @@ void manager_apply_limits(Manager *m) {
 /* --- readiness, status, watchdog --- */
 
 static bool is_broken(const Pool *p) {
-        return p->state == POOL_DEGRADED || p->state == POOL_FAILED || (p->state == POOL_STARTING && p->settled && p->config->tier == TIER_HOT);
+        return p->state == POOL_DEGRADED || p->state == POOL_FAILED || (p->state == POOL_INITIALIZING && p->settled && p->config->tier == TIER_HOT);
 }
 
 const char *manager_state(const Manager *m) {
@@ -197,13 +208,18 @@ static void check_ready(Manager *m) {
 
 static void on_changed(Defer *d) {
         Manager *m = CONTAINER_OF(d, Manager, changed);
+        bool gone = false;
 
         LIST_FOREACH_SAFE(l, n, &m->pools) {
                 Pool *p = list_entry(l, Pool, link);
 
-                if (p->state == POOL_CLOSING && pool_empty(p))
+                if (p->state == POOL_CLOSING && pool_empty(p)) {
                         remove_pool(m, p);
+                        gone = true;
+                }
         }
+        if (gone)
+                server_pool_gone(&m->server);
         if (m->stopping && list_empty(&m->pools) && (!m->store || store_pending(m->store) == 0 || now_usec() >= m->stop_until)) {
                 (void) sd_event_exit(m->host.event, 0);
                 return;
@@ -242,6 +258,10 @@ static void on_tick(Timer *t) {
                                 pool_abort(list_entry(l, Pool, link), "flowd is stopping");
                 }
         }
+        if (m->router.unsaved) {
+                m->router.unsaved = false;
+                persist_touched(m, false);
+        }
         if (m->stopping && list_empty(&m->pools)) /* the store has something to write yet */
                 next = MIN(next, now + STORE_POLL_USEC);
         durable_check_aside(&m->jobs);
@@ -254,6 +274,7 @@ static void on_tick(Timer *t) {
 
 static void manager_stop(Manager *m, bool at_once) {
         if (!m->stopping) {
+                persist_save(m);
                 m->stopping = m->server.stopping = true;
                 m->stop_until = now_usec() + m->config->shutdown_timeout_usec;
                 manager_notify(m, "STOPPING=1");
@@ -312,6 +333,8 @@ static void on_reaped(Reaper *r) {
 
                 LIST_FOREACH_SAFE(k, n, &p->workers)
                         worker_check_gone(list_entry(k, Worker, link));
+                if (p->hook.worker)
+                        worker_check_gone(p->hook.worker);
         }
         if (m->host.cgroup.fd < 0)
                 (void) orphans_kill(&m->host, NULL);
@@ -444,11 +467,11 @@ static int start_fresh(Manager *m) {
                 Pool *p;
 
                 r = manager_add_pool(m, m->config->pools[i], &p);
-                if (r >= 0)
-                        pool_start(p);
         }
         if (r >= 0)
                 r = manager_open_store(m, false);
+        if (r >= 0)
+                manager_start_pools(m);
         if (r >= 0)
                 tell_limits(m);
         return r;
@@ -558,6 +581,7 @@ void manager_done(Manager *m) {
         m->host.event = sd_event_unref(m->host.event);
         cgroup_root_done(&m->host.cgroup);
         config_free(m->config);
+        persist_done(m);
         free(m->config_error);
         free(m->host.directory);
         free(m->exe);

@@ -11,6 +11,7 @@
 
 #define EXIT_CONFIG 78           /* EX_CONFIG: RestartPreventExitStatus= */
 #define STATE_FD_ENV "FLOWD_STATE_FD" /* how a new image finds its state */
+#define PERSIST_ITEMS_MAX 16U
 
 typedef struct PoolName {
         List link;
@@ -43,6 +44,10 @@ typedef struct Manager {
         bool reexec_wanted;
         uint64_t reexec_until;
 
+        Timer persist_timer;     /* persist.c */
+        uint64_t persist_usec;   /* when it wrote last */
+        char *persisted[PERSIST_ITEMS_MAX]; /* what it wrote */
+
         Defer changed;           /* a pool changed its state */
         Timer load_timer;        /* the next slice of the jobs of an earlier run, where the store was opened late */
         unsigned n_loaded, n_waiting; /* of those so far */
@@ -64,6 +69,8 @@ void manager_done(Manager *m);
 
 Pool *manager_pool(Manager *m, const char *name);
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret);
+/* Starts those that have not begun. */
+void manager_start_pools(Manager *m);
 void manager_apply_limits(Manager *m);
 const char *manager_intern(Manager *m, const char *name);
 /* Opens the store and takes the jobs of an earlier run, once their workers are gone; `resumed`: there is none, this image goes on with its own. */

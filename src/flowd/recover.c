@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "flowd/manager.h"
+#include "flowd/persist.h"
 #include "pool/durable.h"
 
 #define LOAD_SLICE 256U /* jobs that one turn of the loop takes; some 3 ms with small payloads */
@@ -125,6 +126,13 @@ static void on_changed(Store *s, void *userdata) {
         if (store_needs_load(s) && !m->load_timer.armed) { /* it could not be opened earlier */
                 if (store_last_instances(s) && m->n_loaded == 0)
                         (void) leftovers_kill(&m->host, store_last_instances(s));
+                if (m->n_loaded == 0) { /* the pools first: their jobs go to them */
+                        int r = persist_load(m);
+
+                        if (r < 0)
+                                event_send(&m->host, EVENT_STORE, NULL, "What an earlier run has kept cannot be taken: %s; restart flowd", strerror(-r));
+                        manager_start_pools(m);
+                }
                 m->load_timer.fire = load_late;
                 load_late(&m->load_timer);
         }
@@ -150,6 +158,11 @@ int manager_open_store(Manager *m, bool resumed) {
         why = store_why(m->store);
         if (why)
                 event_send(&m->host, EVENT_STORE, NULL, "The store is %s: %s", store_health_to_string(store_health(m->store)), why);
+        if (!resumed) { /* the pools first: their jobs go to them */
+                r = persist_load(m);
+                if (r < 0)
+                        return r;
+        }
         return load(m, UINT_MAX);
 }
 

@@ -15,10 +15,13 @@
 #include "basic/fd.h"
 #include "basic/state.h"
 #include "flowd/manager.h"
+#include "flowd/persist.h"
+#include "flowd/spawned.h"
 #include "pool/durable.h"
 
 #define RETRY_USEC (5 * USEC_PER_MSEC)   /* a memfd is on its way to somebody: wait until it has left */
 #define GIVE_UP_USEC (10 * USEC_PER_SEC)
+#define HOOK_HURRY_USEC (5 * USEC_PER_SEC) /* hooks are not handed over: what a running one gets, and no other is begun */
 
 static void serialize_jobs(Manager *m, StateWriter *sw, json_object *root) {
         List *const lists[] = { &m->jobs.live, &m->jobs.ended, &m->jobs.results };
@@ -80,6 +83,8 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
         state_put_int(sw, root, "own_sockets", m->own_sockets);
         if (m->host.cgroup.fd >= 0)
                 state_put_text(sw, root, "cgroup", m->host.cgroup.path);
+        spawned_serialize(m, sw, root);
+        state_put_object(sw, root, "kept", persist_serialize(m));
         serialize_jobs(m, sw, root);
         r = serialize_pools(m, sw, root);
         if (r >= 0)
@@ -91,10 +96,15 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
 
 /* A descriptor on its way to somebody cannot be handed over; it will have left soon. */
 static bool any_passing(Manager *m) {
-        LIST_FOREACH(l, &m->pools)
-                LIST_FOREACH(k, &list_entry(l, Pool, link)->workers)
+        LIST_FOREACH(l, &m->pools) {
+                Pool *p = list_entry(l, Pool, link);
+
+                LIST_FOREACH(k, &p->workers)
                         if (list_entry(k, Worker, link)->out.held > 0)
                                 return true;
+                if (p->hook.worker)
+                        return true;
+        }
         return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0);
 }
 
@@ -181,6 +191,8 @@ int manager_reexec_request(Manager *m, char **reterr_text) {
                         *reterr_text = str_printf("pool %s is closing; try again when it has finished", list_entry(l, Pool, link)->name);
                         return -EBUSY;
                 }
+        LIST_FOREACH(l, &m->pools)
+                hook_hurry(list_entry(l, Pool, link), HOOK_HURRY_USEC);
         m->reexec_wanted = true;
         m->host.hold = true;
         m->reexec_until = now_usec() + GIVE_UP_USEC;
@@ -263,13 +275,14 @@ static int restore(Manager *m, const StateReader *sr) {
                 if (r < 0)
                         return r;
         }
-        for (size_t i = 0; i < m->config->n_pools; i++) {
+        r = spawned_deserialize(m, sr);
+        for (size_t i = 0; r >= 0 && i < m->config->n_pools; i++) {
                 Pool *p;
 
                 r = manager_add_pool(m, m->config->pools[i], &p);
-                if (r < 0)
-                        return r;
         }
+        if (r < 0)
+                return r;
         r = route_state_deserialize(&m->router, state_get_object(sr->root, "route"));
         if (r >= 0)
                 r = restore_jobs(m, sr);
@@ -277,6 +290,8 @@ static int restore(Manager *m, const StateReader *sr) {
                 r = restore_pools(m, sr);
         if (r >= 0)
                 r = server_deserialize(&m->server, sr, state_get_object(sr->root, "server"));
+        if (r >= 0)
+                persist_deserialize(m, state_get_object(sr->root, "kept"));
         return r;
 }
 

@@ -10,13 +10,7 @@
 #include <json-c/json.h>
 
 #include "flowd/manager.h"
-
-static PoolConfig *find_config(const Config *c, const char *name) {
-        for (size_t i = 0; i < c->n_pools; i++)
-                if (streq(c->pools[i]->name, name))
-                        return c->pools[i];
-        return NULL;
-}
+#include "flowd/spawned.h"
 
 static json_object *messages_array(const Config *c) {
         json_object *a = json_object_new_array();
@@ -56,7 +50,7 @@ static int apply(Manager *m, Config *fresh, json_object *changed) {
         }
         LIST_FOREACH(l, &m->pools) {
                 Pool *p = list_entry(l, Pool, link);
-                PoolConfig *c = find_config(fresh, p->name);
+                PoolConfig *c = config_find_pool(fresh, p->name);
 
                 if (!c) {
                         if (p->state != POOL_CLOSING) {
@@ -72,11 +66,8 @@ static int apply(Manager *m, Config *fresh, json_object *changed) {
                 bool reopen = p->state == POOL_CLOSING;
                 if (!same || reopen)
                         json_object_array_add(changed, json_object_new_string(p->name));
-                if (reopen) {
-                        p->state = POOL_STARTING;
-                        p->settled = false;
-                        p->opened_usec = now_usec();
-                }
+                if (reopen)
+                        pool_reopen(p);
                 pool_reconfigure(p, c);
         }
         return 0;
@@ -92,6 +83,8 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
         free(m->config_error);
         m->config_error = NULL;
         r = config_load(&m->paths, &fresh);
+        if (r >= 0)
+                r = spawned_carry(m, fresh);
         if (r >= 0) {
                 *ret_messages = messages_array(fresh);
                 if (fresh->n_errors > 0) {

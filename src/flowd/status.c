@@ -8,6 +8,7 @@
 #include "basic/fd.h"
 #include "control/internal.h"
 #include "flowd/manager.h"
+#include "flowd/spawned.h"
 
 static uint64_t own_rss(void) {
         Worker self = { .pid = getpid() };
@@ -103,10 +104,20 @@ static int op_retried(void *userdata, JobRecord *r) {
         return manager_retried(userdata, r);
 }
 
+static int op_spawn_pool(void *userdata, const PoolSpawn *spec, StoreRequest *keep, Pool **ret, char **reterr_text) {
+        return spawned_new(userdata, spec, keep, ret, reterr_text);
+}
+
+static int op_close_pool(void *userdata, Pool *p, uint64_t timeout_usec, char **reterr_text) {
+        return spawned_close(userdata, p, timeout_usec, reterr_text);
+}
+
 const ServerOps manager_server_ops = {
         .status = op_status,
         .reload = op_reload,
         .reexec = op_reexec,
         .retried = op_retried,
         .show_config = op_show_config,
+        .spawn_pool = op_spawn_pool,
+        .close_pool = op_close_pool,
 };

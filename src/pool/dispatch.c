@@ -409,7 +409,7 @@ void pool_foreach_queued(Pool *p, void (*f)(Job *j, void *userdata), void *userd
 static bool spawn_for(Pool *p, Job *j) {
         uint64_t now = now_usec();
 
-        if (!pool_may_spawn(p, now) || (p->state == POOL_DEGRADED && p->n_workers > 0) || !pool_admit_spawn(p, now))
+        if (!pool_may_spawn(p, now) || (p->breaker != BREAKER_CLOSED && p->n_workers > 0) || !pool_admit_spawn(p, now))
                 return false;
         Worker *w = pool_spawn(p, j);
         if (!w || w->state != WORKER_READY)
@@ -452,7 +452,7 @@ void pool_on_dispatch(Defer *d) {
         Pool *p = CONTAINER_OF(d, Pool, dispatch);
         unsigned n = 0;
 
-        if (p->state != POOL_PAUSED && !p->host->hold)
+        if (!pool_held(p) && !p->host->hold)
                 do
                         seat_sessions(p);
                 while (dispatch_one(p) && ++n < DISPATCH_ROUND_MAX);

@@ -3,11 +3,15 @@
 
 noinst_LIBRARIES += libpool.a
 libpool_a_SOURCES = \
+	%D%/breaker.c \
+	%D%/deaths.c \
 	%D%/cached.c %D%/cached.h \
 	%D%/bucket.c %D%/bucket.h \
 	%D%/dispatch.c \
 	%D%/durable.c %D%/durable.h \
+	%D%/hook.c %D%/hook.h \
 	%D%/job-table.c %D%/job-table.h \
+	%D%/lifecycle.c \
 	%D%/pool-config.c %D%/pool-config.h \
 	%D%/pool-internal.h \
 	%D%/pool-jobs.c \

@@ -48,6 +48,8 @@ PoolConfig *pool_config_new(const char *name) {
                 .queue_timeout_usec = USEC_INFINITY,
                 .affinity = POOL_AFFINITY_SOFT,
                 .affinity_wait_usec = 50 * USEC_PER_MSEC,
+                .breaker_probes = 3,
+                .on_failure_timeout_usec = 30 * USEC_PER_SEC,
         };
         c->name = strdup(name);
         if (!c->name)
@@ -65,7 +67,11 @@ PoolConfig *pool_config_unref(PoolConfig *c) {
                 return NULL;
         free(c->name);
         strv_free(c->methods);
+        free(c->id);
+        free(c->pool_type);
+        free(c->settings);
         worker_type_unref(c->type);
+        strv_free(c->on_failure);
         free(c);
         return NULL;
 }
@@ -83,7 +89,8 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->spawn_rate == b->spawn_rate && a->spawn_burst == b->spawn_burst && a->prewarm == b->prewarm &&
                a->slow_start_usec == b->slow_start_usec && a->affinity == b->affinity &&
                a->affinity_wait_usec == b->affinity_wait_usec && a->session_exclusive == b->session_exclusive &&
-               strv_equal(a->methods, b->methods);
+               a->breaker_probes == b->breaker_probes && strv_equal(a->on_failure, b->on_failure) &&
+               a->on_failure_timeout_usec == b->on_failure_timeout_usec && strv_equal(a->methods, b->methods);
 }
 
 static const char *const tier_names[_TIER_MAX] = {

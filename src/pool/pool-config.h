@@ -22,6 +22,9 @@ typedef struct PoolConfig {
         unsigned n_ref;
 
         char *name;
+        char *id;                    /* of a pool that was spawned at run time, and its pool type; NULL for one from a file */
+        char *pool_type;
+        char *settings;              /* and what a file would say */
         WorkerType *type;            /* Worker=: a reference */
         Tier tier;                   /* Tier=hot|warm|cold, default warm */
         unsigned min;                /* Min=: default 1 for hot, 0 for warm; always 0 for cold */
@@ -50,12 +53,17 @@ typedef struct PoolConfig {
         PoolAffinity affinity;       /* Affinity=soft: a session's jobs go to the worker that had them before */
         uint64_t affinity_wait_usec; /* AffinityWait=50ms: how long they wait for it while others are free */
         bool session_exclusive;      /* SessionExclusive=no: a worker serves one session only */
+        unsigned breaker_probes;     /* BreakerProbes=3: jobs that a probe must answer to close it before HealthyAfter= */
+        char **on_failure;           /* OnFailure=: a command, NULL for none; or flowd.conf's */
+        uint64_t on_failure_timeout_usec; /* OnFailureTimeout=30s */
 } PoolConfig;
 
 #define POOL_AGING_MAX_USEC (3600 * USEC_PER_SEC) /* so that priority times aging is a time */
 #define POOL_WORKERS_MAX 10000U
+#define POOL_ID_MAX 32U /* bytes, with the final NUL */
 #define BREAKER_CRASHES_MAX 100U
 #define POOL_METHODS_MAX 256U
+#define BREAKER_PROBES_MAX 1000U
 
 PoolConfig *pool_config_new(const char *name);
 PoolConfig *pool_config_ref(PoolConfig *c);

@@ -169,6 +169,19 @@ static void leave_closing(Pool *p, Job *j) {
         pool_finish(p, j, &r);
 }
 
+static void leave_queue(Job *j, void *userdata) {
+        Pool *p = userdata;
+
+        if (!j->stored || p->stopping)
+                return;
+        pool_unqueue(p, j);
+        leave_closing(p, j);
+}
+
+void pool_leave_queue(Pool *p) {
+        pool_foreach_queued(p, leave_queue, p);
+}
+
 void pool_leave_waiting(Pool *p) {
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);
@@ -505,6 +518,7 @@ void pool_job_end(Worker *w, Job *j, JobResult *r) {
                 p->jobs->attempt_ended(p->jobs, j, r->status, now_usec() - j->dispatched_usec);
         scale_ran(&p->scale, now_usec() - j->dispatched_usec);
         pool_leave_session(p, j);
+        pool_breaker_probe(p, w, r->status);
         if (may_retry(p, j, r))
                 retry(p, w, j, r);
         else
@@ -525,11 +539,13 @@ void pool_job_released(Worker *w, Job *j) {
 void pool_job_lost(Worker *w, Job *j) {
         Pool *p = w->pool;
         EventFields f = worker_fields(w);
-        char how[400];
+        WorkerEnd end = worker_end(w);
+        char how[400], a[64], b[16];
 
         p->n_running--;
         pool_leave_session(p, j);
         f.job = j->id;
+        f.end = &end;
         worker_describe_exit(w, how, sizeof(how));
         if (p->stopping && j->stored) {
                 pool_suspend_job(p, j);
@@ -540,10 +556,14 @@ void pool_job_lost(Worker *w, Job *j) {
         if (j->crashes >= w->type->max_crashes) {
                 _cleanup_free_ char *tail = worker_stderr_tail(w, 512);
                 JobResult r = { .status = FRAME_FAILED, .code = "Crashed", .dead = j->stored,
-                                .error = str_printf("its worker %s %s; attempt %u, %u crashes, MaxCrashes=%u%s%s", w->name, how, j->attempts, j->crashes,
-                                                    w->type->max_crashes, tail && *tail ? "; it last said: " : "", strempty(tail)) };
+                                .error = str_printf("its worker %s %s; cause: %s; attempt %u, %u crashes, MaxCrashes=%u; it had used %s of CPU time and %s of "
+                                                    "memory%s%s",
+                                                    w->name, how, end.cause, j->attempts, j->crashes, w->type->max_crashes,
+                                                    usec_format(a, sizeof(a), end.user_usec + end.system_usec), size_format(b, sizeof(b), end.max_rss),
+                                                    tail && *tail ? "; it last said: " : "", strempty(tail)) };
 
                 event_send(p->host, EVENT_JOB_DEAD, &f, "Gave up a job of pool %s: %s", p->name, strna(r.error));
+                hook_tell(p, HOOK_DEAD_JOB, end.cause, w->name, j->id, r.error);
                 pool_finish(p, j, &r);
                 return;
         }

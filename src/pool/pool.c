@@ -5,8 +5,7 @@
  * deferred dispatch at the end of the round, which fills free slots from the queue and then looks at the size.
  *
  * Size: at least the target (Min=, or what an operator said), at most Max=; in between one more worker for each queued job that no free or
- * starting slot will take. After a crash nothing is started for a while, twice as long each time, until a worker has lived for
- * HealthyAfter=. Too many crashes in a window open the breaker: the pool is degraded, and one worker is tried after the cool-down.
+ * starting slot will take. What its states mean is in lifecycle.c, what follows from crashes in breaker.c.
  */
 
 #include <errno.h>
@@ -18,24 +17,10 @@
 #include "pool/durable.h"
 #include "pool/pool-internal.h"
 
-#define RESTART_JITTER 20U                    /* percent */
 #define CHECK_USEC (5 * USEC_PER_SEC)         /* how often ages and sizes are looked at when nothing happens */
 #define EXIT_PERMANENT 125
 
 static void on_timer(Timer *t);
-
-static const char *const state_names[_POOL_STATE_MAX] = {
-        [POOL_STARTING] = "starting",
-        [POOL_RUNNING] = "running",
-        [POOL_DEGRADED] = "degraded",
-        [POOL_PAUSED] = "paused",
-        [POOL_FAILED] = "failed",
-        [POOL_CLOSING] = "closing",
-};
-
-const char *pool_state_to_string(PoolState s) {
-        return state_names[s];
-}
 
 int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **ret) {
         Pool *p = new0(Pool, 1);
@@ -62,6 +47,7 @@ int pool_new(Host *h, JobTable *t, PoolConfig *config, const char *name, Pool **
         list_init(&p->waiting);
         p->dispatch.run = pool_on_dispatch;
         p->timer.fire = on_timer;
+        hook_init(&p->hook);
         *ret = p;
         return 0;
 }
@@ -74,6 +60,7 @@ Pool *pool_free(Pool *p) {
         p->host->memory_planned -= p->memory_planned;
         timer_disarm(&p->host->timers, &p->timer);
         hot_undefer(&p->dispatch);
+        hook_done(&p->hook, p->host);
         list_remove(&p->link);
         job_queue_done(&p->queue);
         pool_config_unref(p->config);
@@ -91,27 +78,57 @@ void pool_dispatch_later(Pool *p) {
         hot_defer(&p->host->hot, &p->dispatch);
 }
 
-static void set_state(Pool *p, PoolState s) {
-        if (p->state == s)
-                return;
-        p->state = s;
-        if (p->changed)
-                p->changed(p);
-}
-
-static void set_reason(Pool *p, const char *text) {
+void pool_set_reason(Pool *p, const char *text) {
         char *copy = text ? strdup(text) : NULL;
 
         free(p->reason);
         p->reason = copy;
 }
 
-static void settle(Pool *p) {
+void pool_settle(Pool *p) {
         if (p->settled)
                 return;
         p->settled = true;
         if (p->changed)
                 p->changed(p);
+}
+
+void pool_touched(Pool *p) {
+        if (p->touched)
+                p->touched(p);
+}
+
+Pool *pool_find(const Map *by_name, const List *pools, const char *name) {
+        Pool *p = map_get_name(by_name, name, Pool, by_name);
+
+        if (p)
+                return p;
+        LIST_FOREACH(l, (List *) pools) {
+                p = list_entry(l, Pool, link);
+                if (streq_ptr(p->config->id, name))
+                        return p;
+        }
+        return NULL;
+}
+
+PoolHealth pool_health(const Pool *p) {
+        if (p->permanent || (p->breaker != BREAKER_CLOSED && p->n_usable == 0) || p->state == POOL_CLOSING)
+                return POOL_DOWN;
+        if (p->settled && p->n_usable == 0 && pool_floor(p) > 0)
+                return POOL_DOWN;
+        if (p->breaker != BREAKER_CLOSED || pool_held(p) || (p->settled && p->n_usable < pool_floor(p) && p->state != POOL_SCALING))
+                return POOL_IMPAIRED;
+        return POOL_OK;
+}
+
+const char *pool_health_to_string(PoolHealth h) {
+        static const char *const names[_POOL_HEALTH_MAX] = { "ok", "degraded", "down" };
+
+        return names[h];
+}
+
+bool pool_held(const Pool *p) {
+        return p->state == POOL_DRAINING || p->state == POOL_STOPPED;
 }
 
 unsigned pool_floor(const Pool *p) {
@@ -137,14 +154,10 @@ uint64_t pool_room(const Pool *p) {
                 if (w->state == WORKER_STARTING || worker_has_slot(w))
                         room += w->n_slots - w->n_running - w->n_fenced;
         }
-        if (p->n_usable + p->n_starting < p->config->max && p->n_workers < 2 * p->config->max && p->state != POOL_DEGRADED && p->state != POOL_FAILED &&
+        if (p->n_usable + p->n_starting < p->config->max && p->n_workers < 2 * p->config->max && p->breaker == BREAKER_CLOSED && !p->permanent &&
             now_usec() >= p->spawn_after)
                 room += (uint64_t) (p->config->max - p->n_usable - p->n_starting) * slots;
-        return p->state == POOL_PAUSED ? 0 : room;
-}
-
-bool pool_held(const Pool *p) {
-        return p->state == POOL_PAUSED;
+        return pool_held(p) ? 0 : room;
 }
 
 /* --- workers --- */
@@ -205,7 +218,7 @@ static void fail_one(Job *j, void *userdata) {
                 pool_end_queued(p, j, FRAME_FAILED, e->code, e->why);
 }
 
-static void fail_queue(Pool *p, const char *code, const char *why) {
+void pool_fail_queue(Pool *p, const char *code, const char *why) {
         QueuedEnd end = { .pool = p, .code = code, .why = why };
         EventFields f = pool_fields(p);
 
@@ -215,66 +228,33 @@ static void fail_queue(Pool *p, const char *code, const char *why) {
                            strna(why));
 }
 
-/* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */
-static void count_crash(Pool *p, uint64_t lived, const char *how, bool of_pool) {
-        const PoolConfig *c = p->config;
-        uint64_t now = now_usec();
-        unsigned limit = c->breaker_crashes > 0 ? MIN(c->breaker_crashes, BREAKER_CRASHES_MAX) : 1;
-        EventFields f = pool_fields(p);
-        char span[64];
-
-        p->stats.crashes++;
-        if (lived >= c->healthy_usec)
-                p->restart_delay = c->restart_usec;
-        p->spawn_after = now + usec_jitter(p->restart_delay, RESTART_JITTER);
-        p->restart_delay = MIN(p->restart_delay * 2, c->restart_max_usec);
-
-        if (!of_pool) /* a job that has killed workers before: it will be given up, the pool is not to blame */
-                return;
-        p->crash_times[p->crash_at++ % limit] = now;
-        uint64_t oldest = p->crash_times[p->crash_at % limit];
-        bool probing = p->state == POOL_DEGRADED && lived < c->healthy_usec;
-        if (c->breaker_crashes == 0 || (!probing && (oldest == 0 || now - oldest > c->breaker_window_usec)))
-                return;
-        p->breaker_until = p->spawn_after = now + usec_jitter(c->breaker_cooldown_usec, RESTART_JITTER);
-        _cleanup_free_ char *text = str_printf("%u workers crashed within %s, the last one %s", limit,
-                                               usec_format(span, sizeof(span), c->breaker_window_usec), how);
-        if (p->state == POOL_DEGRADED)
-                return;
-        set_reason(p, text);
-        event_send(p->host, EVENT_POOL_DEGRADED, &f, "Pool %s is degraded: %s; trying again in %s", p->name, strna(text),
-                   usec_format(span, sizeof(span), c->breaker_cooldown_usec));
-        if (p->state != POOL_PAUSED && p->state != POOL_CLOSING)
-                set_state(p, POOL_DEGRADED);
-        settle(p);
-        if (p->n_usable == 0) /* like a new one, which would be refused */
-                fail_queue(p, "PoolUnavailable", p->reason);
-}
-
-static void permanent(Pool *p, Worker *w) {
-        EventFields f = worker_fields(w);
-
-        set_reason(p, "its worker exited with status 125, which means: do not restart");
-        event_send(p->host, EVENT_WORKER_PERMANENT, &f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'",
+static void permanent(Pool *p, Worker *w, const EventFields *f) {
+        pool_note_death(p, w, "exited with status 125");
+        p->permanent = true;
+        pool_set_reason(p, "its worker exited with status 125, which means: do not restart");
+        event_send(p->host, EVENT_WORKER_PERMANENT, f, "%s exited with status 125: pool %s is not restarted until 'flowctl pool resume %s'",
                    w->name, p->name, p->name);
-        if (p->state != POOL_CLOSING)
-                set_state(p, POOL_FAILED);
-        settle(p);
+        pool_event(p, POOL_EV_PERMANENT);
+        hook_tell(p, HOOK_POOL_FAILED, f->end->cause, w->name, f->job, p->reason);
+        pool_settle(p);
         if (p->n_usable == 0)
-                fail_queue(p, "PoolUnavailable", p->reason);
+                pool_fail_queue(p, "PoolUnavailable", p->reason);
 }
 
 static void on_worker_dead(Worker *w) {
         Pool *p = w->pool;
         EventFields f = worker_fields(w);
+        WorkerEnd end = worker_end(w);
         char how[400];
         bool by_job = w->single_job && w->jobs_done > 0; /* exec: its exit was the job's end */
 
+        f.end = &end;
+        f.job = w->died_with;
         worker_describe_exit(w, how, sizeof(how));
         snprintf(p->last_exit, sizeof(p->last_exit), "%s %.150s", w->name, how);
         pool_recount(p);
         if (w->exit_code == CLD_EXITED && w->exit_status == EXIT_PERMANENT && !by_job && p->config->tier != TIER_COLD)
-                permanent(p, w);
+                permanent(p, w, &f);
         else if (w->stop_wanted || by_job)
                 event_send(p->host, EVENT_WORKER_EXITED, &f, "%s %s", w->name, how);
         else if (w->exit_status == 0 && w->exit_code == CLD_EXITED && !w->failed_start && !w->reason)
@@ -284,12 +264,14 @@ static void on_worker_dead(Worker *w) {
 
                 event_send(p->host, w->failed_start ? EVENT_WORKER_FAILED : EVENT_WORKER_CRASHED, &f, "%s %s%s%s%s", w->name,
                            w->failed_start ? "failed to start: it " : "", how, tail && *tail ? "; it last said: " : "", strempty(tail));
-                count_crash(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, !w->poisoned);
+                pool_note_death(p, w, how);
+                hook_tell(p, HOOK_CRASH, end.cause, w->name, w->died_with, how);
+                pool_crashed(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, !w->poisoned);
         }
         pool_worker_gone(p, w);
         pool_recount(p);
-        if (p->state == POOL_FAILED && p->n_usable == 0)
-                fail_queue(p, "PoolUnavailable", p->reason);
+        if (p->permanent && p->n_usable == 0 && !pool_held(p))
+                pool_fail_queue(p, "PoolUnavailable", p->reason);
         pool_dispatch_later(p);
 }
 
@@ -343,10 +325,16 @@ Worker *pool_spawn(Pool *p, const Job *job) {
                 snprintf(text, sizeof(text), "%s", why ? why : strerror(-r));
                 snprintf(p->last_exit, sizeof(p->last_exit), "%s", text);
                 event_send(p->host, EVENT_WORKER_FAILED, &f, "Pool %s cannot start a worker: %s", p->name, text);
-                count_crash(p, 0, text, true);
+                pool_note_death(p, NULL, text);
+                hook_tell(p, HOOK_CRASH, "start", NULL, 0, text);
+                pool_crashed(p, 0, text, true);
                 return NULL;
         }
         p->stats.spawned++;
+        if (p->to_restart > 0) {
+                p->to_restart--;
+                p->stats.restarts++;
+        }
         list_append(&p->workers, &w->link);
         pool_recount(p);
         return w;
@@ -366,44 +354,46 @@ bool pool_may_spawn(const Pool *p, uint64_t now) {
         /* one process a job: those that are ending count. Others may be replaced while they finish what they have. */
         unsigned bound = pool_single_job(p) ? p->config->max : 2 * p->config->max;
 
-        return p->n_workers < bound && p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && p->state != POOL_FAILED;
+        return p->n_workers < bound && p->n_usable + p->n_starting < p->config->max && now >= p->spawn_after && !p->permanent &&
+               p->breaker != BREAKER_OPEN;
 }
 
 /* --- size --- */
 
-static void recovered(Pool *p) {
+/* As many workers are ready as are wanted: at the start, and after an operator has scaled it. */
+static void check_full(Pool *p) {
+        EventFields f = pool_fields(p);
+        unsigned wanted = pool_floor(p);
+
+        if (p->n_usable < wanted)
+                return;
+        if (p->state == POOL_INITIALIZING) {
+                event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u workers", p->name, p->n_usable);
+                pool_set_reason(p, NULL);
+                pool_event(p, POOL_EV_FULL);
+                pool_settle(p);
+        } else if (p->state == POOL_SCALING && (p->n_usable == wanted || p->n_queued > 0)) /* with a queue, it has more for that */
+                pool_event(p, POOL_EV_FULL);
+}
+
+static bool anything_in_hand(const Pool *p) {
+        LIST_FOREACH(l, (List *) &p->workers) {
+                const Worker *w = list_entry(l, Worker, link);
+
+                if (w->n_running + w->n_fenced > 0)
+                        return true;
+        }
+        return false;
+}
+
+static void check_drained(Pool *p) {
         EventFields f = pool_fields(p);
 
-        if (p->state == POOL_STARTING) {
-                if (p->n_usable < pool_floor(p))
-                        return;
-                event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u workers", p->name, p->n_usable);
-                set_reason(p, NULL);
-                set_state(p, POOL_RUNNING);
-                settle(p);
+        if (p->state != POOL_DRAINING || anything_in_hand(p))
                 return;
-        }
-        /* degraded: a worker has to have lived through HealthyAfter= first */
-        LIST_FOREACH(l, &p->workers) {
-                Worker *w = list_entry(l, Worker, link);
-
-                if ((w->state == WORKER_READY || w->state == WORKER_BUSY) && w->ready_usec > 0 && now_usec() - w->ready_usec >= p->config->healthy_usec) {
-                        p->restart_delay = p->config->restart_usec;
-                        memset(p->crash_times, 0, BREAKER_CRASHES_MAX * sizeof(uint64_t));
-                        set_reason(p, NULL);
-                        event_send(p->host, EVENT_POOL_RECOVERED, &f, "Pool %s has recovered", p->name);
-                        set_state(p, POOL_RUNNING);
-                        return;
-                }
-        }
-        if (p->config->tier == TIER_COLD || pool_floor(p) == 0) {
-                if (now_usec() >= p->breaker_until && p->n_workers == 0 && p->breaker_until > 0) {
-                        p->breaker_until = 0;
-                        set_reason(p, NULL);
-                        event_send(p->host, EVENT_POOL_RECOVERED, &f, "Pool %s is tried again after its cool-down", p->name);
-                        set_state(p, POOL_RUNNING);
-                }
-        }
+        pool_event(p, POOL_EV_IDLE);
+        event_send(p->host, EVENT_POOL_STOPPED, &f, "Pool %s is stopped: nothing runs, %u jobs wait for 'flowctl pool resume %s'", p->name,
+                   p->n_queued + p->n_waiting, p->name);
 }
 
 static bool over_age(const Worker *w, uint64_t now) {
@@ -456,8 +446,17 @@ static uint64_t settle_late(Pool *p, uint64_t now) {
         if (timeout == USEC_INFINITY || now - p->opened_usec < timeout)
                 return timeout == USEC_INFINITY ? USEC_INFINITY : p->opened_usec + timeout;
         if (!p->reason)
-                set_reason(p, "its workers were not ready within StartTimeout=");
-        settle(p);
+                pool_set_reason(p, "its workers were not ready within StartTimeout=");
+        pool_settle(p);
+        return USEC_INFINITY;
+}
+
+/* Returns when the time of one that closes is over. */
+static uint64_t check_close(Pool *p, uint64_t now) {
+        if (now < p->close_until)
+                return p->close_until;
+        p->close_until = 0;
+        pool_abort(p, "its pool was closed, and the time for that is over");
         return USEC_INFINITY;
 }
 
@@ -465,19 +464,21 @@ void pool_check(Pool *p) {
         uint64_t now = now_usec(), next = now + CHECK_USEC;
 
         pool_recount(p);
-        if (p->state == POOL_STARTING || p->state == POOL_DEGRADED)
-                recovered(p);
-        if (p->state == POOL_FAILED || p->state == POOL_CLOSING || !check_recycling(p, now))
+        pool_breaker_check(p, now);
+        check_full(p);
+        if (p->permanent || p->state == POOL_CLOSING || !check_recycling(p, now))
                 next = MIN(next, pool_shrink(p, now));
         pool_grow(p, now);
         next = MIN(next, p->spawn_next);
-        if (p->state == POOL_STARTING)
-                recovered(p);
+        check_full(p);
+        check_drained(p);
         if (!p->settled)
                 next = MIN(next, settle_late(p, now));
+        if (p->close_until > 0)
+                next = MIN(next, check_close(p, now));
         if (p->spawn_after > now)
                 next = MIN(next, p->spawn_after);
-        if (p->state == POOL_DEGRADED)
+        if (p->breaker == BREAKER_HALF_OPEN)
                 next = MIN(next, now + MIN(p->config->healthy_usec, (uint64_t) USEC_PER_SEC));
         timer_arm(&p->host->timers, &p->timer, next);
         if (p->state == POOL_CLOSING && p->changed && pool_empty(p))
@@ -489,6 +490,7 @@ static void on_timer(Timer *t) {
 }
 
 void pool_start(Pool *p) {
+        pool_event(p, POOL_EV_BEGIN);
         pool_dispatch_later(p);
 }
 
@@ -499,35 +501,48 @@ void pool_resume_dispatch(Pool *p) {
 int pool_scale(Pool *p, unsigned target) {
         EventFields f = pool_fields(p);
 
+        if (p->state == POOL_CLOSING)
+                return -ESHUTDOWN;
         if (target < p->config->min || target > p->config->max)
                 return -ERANGE;
         p->target = target;
         event_send(p->host, EVENT_POOL_SCALED, &f, "Pool %s is scaled to %u workers", p->name, target);
+        pool_event(p, POOL_EV_SCALE);
+        pool_touched(p);
         pool_dispatch_later(p);
         return 0;
 }
 
-void pool_pause(Pool *p) {
+void pool_drain(Pool *p) {
         EventFields f = pool_fields(p);
 
-        if (p->state == POOL_CLOSING || p->state == POOL_PAUSED)
+        if (p->state == POOL_CLOSING || pool_held(p))
                 return;
         event_send(p->host, EVENT_POOL_DRAINED, &f, "Pool %s is drained: running jobs finish, queued ones wait", p->name);
-        set_state(p, POOL_PAUSED);
+        pool_event(p, POOL_EV_DRAIN);
+        pool_touched(p);
+        pool_dispatch_later(p);
 }
 
 void pool_resume(Pool *p) {
         EventFields f = pool_fields(p);
 
-        if (p->state == POOL_CLOSING || p->state == POOL_RUNNING)
+        if (p->state == POOL_CLOSING || (p->state == POOL_RUNNING && p->breaker == BREAKER_CLOSED))
                 return;
         event_send(p->host, EVENT_POOL_RESUMED, &f, "Pool %s is resumed", p->name);
-        set_reason(p, NULL);
-        p->spawn_after = p->breaker_until = 0;
-        p->restart_delay = p->config->restart_usec;
-        memset(p->crash_times, 0, BREAKER_CRASHES_MAX * sizeof(uint64_t));
-        set_state(p, POOL_STARTING);
+        pool_set_reason(p, NULL);
+        pool_breaker_reset(p);
+        p->permanent = false;
+        pool_event(p, POOL_EV_RESUME);
+        pool_touched(p);
         pool_dispatch_later(p);
+}
+
+void pool_reopen(Pool *p) {
+        pool_event(p, POOL_EV_REOPEN);
+        p->settled = false;
+        p->close_until = 0;
+        p->opened_usec = now_usec();
 }
 
 void pool_reconfigure(Pool *p, PoolConfig *config) {
@@ -552,10 +567,11 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
                 p->memory_seen = p->memory_each = 0;
                 pool_recount(p);
                 /* and what was broken may be mended */
-                p->spawn_after = p->breaker_until = 0;
-                p->restart_delay = config->restart_usec;
-                if (p->state == POOL_DEGRADED || p->state == POOL_FAILED)
-                        set_state(p, POOL_STARTING);
+                if (p->breaker != BREAKER_CLOSED || p->permanent)
+                        pool_set_reason(p, NULL);
+                pool_breaker_reset(p);
+                p->permanent = false;
+                pool_event(p, POOL_EV_RENEWED);
         }
         if (p->target > 0)
                 p->target = MAX(config->min, MIN(p->target, config->max));
@@ -564,7 +580,9 @@ void pool_reconfigure(Pool *p, PoolConfig *config) {
 }
 
 void pool_close(Pool *p) {
-        set_state(p, POOL_CLOSING);
+        pool_event(p, POOL_EV_CLOSE);
+        hook_drop(p);
+        hook_hurry(p, HOOK_CLOSE_USEC);
         p->target = 0;
         if (!p->stopping)
                 pool_leave_waiting(p);
@@ -573,6 +591,13 @@ void pool_close(Pool *p) {
 
 static void suspend_one(Job *j, void *userdata) {
         pool_suspend_job(userdata, j);
+}
+
+void pool_close_by(Pool *p, uint64_t usec) {
+        uint64_t until = usec >= USEC_INFINITY - now_usec() ? USEC_INFINITY : now_usec() + usec;
+
+        p->close_until = p->close_until == 0 ? until : MIN(p->close_until, until);
+        pool_dispatch_later(p);
 }
 
 void pool_stop(Pool *p) {
@@ -584,11 +609,12 @@ void pool_stop(Pool *p) {
 }
 
 bool pool_empty(const Pool *p) {
-        return list_empty(&p->workers) && p->n_queued == 0 && list_empty(&p->waiting);
+        return list_empty(&p->workers) && p->n_queued == 0 && list_empty(&p->waiting) && !p->hook.worker;
 }
 
 void pool_abort(Pool *p, const char *why) {
-        fail_queue(p, "PoolUnavailable", why);
+        pool_leave_queue(p);
+        pool_fail_queue(p, "PoolUnavailable", why);
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);
 
@@ -607,6 +633,8 @@ void pool_abort(Pool *p, const char *why) {
                                 worker_end_job(w, w->slots[i].job, FRAME_CANCELLED, why);
                 worker_stop(w, why);
         }
+        if (p->hook.worker)
+                worker_stop(p->hook.worker, why);
 }
 
 void pool_recycle(Pool *p, Worker *w) {

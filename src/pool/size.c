@@ -154,10 +154,10 @@ static ScaleDecision decide(Pool *p, uint64_t now) {
                 .up_at = c->scale_up_at,
                 .down_at = c->scale_down_at,
                 .cooldown_usec = c->scale_cooldown_usec,
-                .prewarm = c->prewarm && c->tier == TIER_WARM && p->state != POOL_PAUSED,
+                .prewarm = c->prewarm && c->tier == TIER_WARM && !pool_held(p),
         };
 
-        if (p->state != POOL_PAUSED)
+        if (!pool_held(p))
                 in.queued = p->n_queued - p->n_parked;
         LIST_FOREACH(k, &p->workers) {
                 Worker *w = list_entry(k, Worker, link);
@@ -225,7 +225,7 @@ void pool_grow(Pool *p, uint64_t now) {
                 d.wanted = MAX(pool_floor(p), MIN(n_bound(p) + p->n_session_wait + p->queue.n, p->config->max));
                 d.reason = SCALE_QUEUE;
         }
-        if (p->state == POOL_DEGRADED)
+        if (p->breaker != BREAKER_CLOSED)
                 d.wanted = p->n_usable + MIN(d.wanted - MIN(d.wanted, p->n_usable), 1U); /* a probe at a time */
         if (p->state == POOL_CLOSING && p->n_queued == 0)
                 return;

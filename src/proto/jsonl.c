@@ -118,11 +118,13 @@ int jsonl_job_encode(const JsonlJob *job, char **ret, size_t *ret_size) {
         return finish_line(&b, ret, ret_size);
 }
 
-int jsonl_cancel_encode(const char *id, char **ret, size_t *ret_size) {
+int jsonl_cancel_encode(const char *id, const char *reason, char **ret, size_t *ret_size) {
         _cleanup_(json_buffer_clear) JsonBuffer b = {};
         int r;
 
         r = APPEND_STRING_MEMBER(&b, "{\"cancel\":", id);
+        if (r >= 0 && reason)
+                r = APPEND_STRING_MEMBER(&b, ",\"reason\":", reason);
         if (r < 0)
                 return r;
         return finish_line(&b, ret, ret_size);

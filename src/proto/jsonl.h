@@ -12,7 +12,7 @@
 
 /*
  * To the worker:       {"job":"ID","attempt":1,"method":"...","session":"...","deadline":UNIX_SECONDS,"payload":...}
- *                      {"cancel":"ID"}
+ *                      {"cancel":"ID"}, with "reason":"soft-timeout" where a result is welcome still
  * From the worker:     {"ready":true}                                           only where the worker type says Ready=explicit
  *                      {"job":"ID","result":...}                                one of these two ends the job
  *                      {"job":"ID","error":{"message":"...","retry":false}}
@@ -40,7 +40,7 @@ typedef struct JsonlJob {
  * Return 0, -EBADMSG (a payload that is not the text or the JSON value that it is said to be, or a name in invalid UTF-8),
  * -E2BIG (JSON nested too deeply), -ENOMEM. */
 int jsonl_job_encode(const JsonlJob *job, char **ret, size_t *ret_size);
-int jsonl_cancel_encode(const char *id, char **ret, size_t *ret_size);
+int jsonl_cancel_encode(const char *id, const char *reason, char **ret, size_t *ret_size);
 
 typedef enum JsonlType {
         JSONL_READY,

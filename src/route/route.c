@@ -39,6 +39,7 @@ static void on_attempt(JobTable *t, const Job *j, FrameStatus status, uint64_t r
 
         if (!j->method || status == FRAME_CANCELLED)
                 return;
+        r->unsaved = true;
         if (learn_add(&r->learn, j->method, run_usec, status == FRAME_TIMEOUT, realtime_usec(), &c) <= 0 || c.from < 0)
                 return;
         EventFields f = { .job = j->id, .pool = j->pool_name };
@@ -92,7 +93,7 @@ void route_pools_changed(Router *r) {
 /* --- the decision --- */
 
 static Pool *find_pool(Router *r, const char *name) {
-        return map_get_name(r->by_name, name, Pool, by_name);
+        return pool_find(r->by_name, r->pools, name);
 }
 
 static int no_pool(Router *r, const char *name, char **reterr_text) {
@@ -390,6 +391,13 @@ bool route_refusal_passes(int error) {
 
 /* --- submitting --- */
 
+static void note_session(Router *r, const Job *j, Tier t, const Pool *p) {
+        if (!j->session)
+                return;
+        route_session_note(&r->sessions, j->uid, j->session, t, p->name);
+        r->unsaved = true;
+}
+
 static int submit_named(Router *r, Job *j, const RouteDecision *d, char **reterr_text) {
         int k = pool_submit(d->named, j, reterr_text);
 
@@ -398,8 +406,7 @@ static int submit_named(Router *r, Job *j, const RouteDecision *d, char **reterr
                 return k;
         }
         r->tiers[d->chosen].routed++;
-        if (j->session)
-                route_session_note(&r->sessions, j->uid, j->session, d->chosen, d->named->name);
+        note_session(r, j, d->chosen, d->named);
         return k;
 }
 
@@ -431,8 +438,7 @@ static int submit_chain(Router *r, Job *j, const RouteDecision *d, const RouteRe
                 count_accepted(r, d, t);
                 j->route.tier = (uint8_t) t;
                 j->route.affinity = (uint8_t) affinity;
-                if (j->session)
-                        route_session_note(&r->sessions, j->uid, j->session, t, p->name);
+                note_session(r, j, t, p);
                 return k;
         }
         r->tiers[d->chain[0]].refused++;

@@ -59,6 +59,7 @@ typedef struct Router {
         RouteCandidate *candidates; /* room for all pools */
         size_t candidates_room;
         RouteTierStats tiers[_TIER_MAX];
+        bool unsaved;            /* something of what route_state_save() gives has changed: for its owner to reset */
 } Router;
 
 /* Learns from the attempts of the job table from then on, and finds other pools for queued jobs whose pool has failed. The
@@ -91,7 +92,8 @@ struct json_object *route_methods_object(const Router *r);
 /* All that is counted and known, across execve(). NULL when out of memory; 0 or -ENOMEM, NULL being nothing. */
 struct json_object *route_state_serialize(const Router *r);
 int route_state_deserialize(Router *r, const struct json_object *o);
-/* What was learnt, for another run of flowd, at most `max` bytes as text: the methods that were used last. What makes no sense in it is ignored. */
+/* What was learnt and where sessions are, for another run of flowd, at most `max` bytes as text: what was used last. What makes no sense in it, or is
+ * known already, is ignored. */
 struct json_object *route_state_save(const Router *r, size_t max);
 int route_state_load(Router *r, const struct json_object *o);
 

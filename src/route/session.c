@@ -94,11 +94,14 @@ void route_session_note(RouteSessions *s, uid_t uid, const char *name, Tier t, c
 
 /* --- state: key, and a pool or null for each tier --- */
 
-struct json_object *route_sessions_serialize(const RouteSessions *s) {
+struct json_object *route_sessions_serialize(const RouteSessions *s, size_t max) {
         json_object *a = json_object_new_array();
 
         LIST_FOREACH(n, (List *) &s->lru) {
                 const RouteSession *e = list_entry(n, RouteSession, lru);
+
+                if (max-- == 0)
+                        break;
                 json_object *o = a ? json_object_new_array() : NULL;
 
                 if (!o || json_object_array_add(o, json_object_new_string(e->key)) < 0 || json_object_array_add(a, o) < 0) {

@@ -30,6 +30,6 @@ const char *route_session_pool(const RouteSessions *s, uid_t uid, const char *na
 /* It is there now. Without memory it is forgotten where it was. */
 void route_session_note(RouteSessions *s, uid_t uid, const char *name, Tier t, const char *pool);
 
-/* An array, the last used first; NULL when out of memory. Coming back, pools that are not there any more are left out. */
-struct json_object *route_sessions_serialize(const RouteSessions *s);
+/* An array of at most `max` of them, the last used first; NULL when out of memory. Coming back, pools that are not there any more are left out. */
+struct json_object *route_sessions_serialize(const RouteSessions *s, size_t max);
 void route_sessions_deserialize(RouteSessions *s, const struct json_object *array, const Map *pools);

@@ -7,11 +7,13 @@
 
 #include "route/route.h"
 
-#define STATE_ROOM 32U /* bytes of text around the methods */
+#define STATE_ROOM 64U /* bytes of text around them */
+#define SESSION_ROOM (6U * JOB_NAME_MAX + 512U) /* and of one session at most: any byte of its name may be escaped */
+#define SESSIONS_SAVED 500U
 
 struct json_object *route_state_serialize(const Router *r) {
         json_object *o = json_object_new_object(), *methods = learn_serialize(&r->learn), *tiers = route_tiers_object(r);
-        json_object *sessions = route_sessions_serialize(&r->sessions);
+        json_object *sessions = route_sessions_serialize(&r->sessions, ROUTE_SESSIONS_MAX);
 
         if (!o || !methods || !tiers || !sessions) {
                 json_object_put(o);
@@ -58,18 +60,25 @@ int route_state_deserialize(Router *r, const struct json_object *o) {
 
 /* Counters count since the start, as all of flowd's do: only what was learnt outlives it. */
 struct json_object *route_state_save(const Router *r, size_t max) {
-        json_object *o = json_object_new_object(), *methods = o ? learn_save(&r->learn, max > STATE_ROOM ? max - STATE_ROOM : 0) : NULL;
+        size_t room = max > STATE_ROOM ? (max - STATE_ROOM) / 2 : 0; /* half of it each */
+        json_object *o = json_object_new_object(), *methods = learn_save(&r->learn, room);
+        json_object *sessions = route_sessions_serialize(&r->sessions, MIN(room / SESSION_ROOM, (size_t) SESSIONS_SAVED));
 
-        if (!methods) {
+        if (!o || !methods || !sessions) {
                 json_object_put(o);
+                json_object_put(methods);
+                json_object_put(sessions);
                 return NULL;
         }
         json_object_object_add(o, "methods", methods);
+        json_object_object_add(o, "sessions", sessions);
         return o;
 }
 
 int route_state_load(Router *r, const struct json_object *o) {
-        json_object *methods;
+        json_object *methods, *sessions;
 
+        if (json_object_object_get_ex(o, "sessions", &sessions))
+                route_sessions_deserialize(&r->sessions, sessions, r->by_name);
         return json_object_object_get_ex(o, "methods", &methods) ? learn_deserialize(&r->learn, methods) : 0;
 }

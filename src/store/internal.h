@@ -61,6 +61,9 @@ typedef enum Statement {
         STATEMENT_DICTIONARIES,
         STATEMENT_DICTIONARIES_GET,
         STATEMENT_DICTIONARY_ADD,
+        STATEMENT_STATE_PUT,
+        STATEMENT_STATE_DELETE,
+        STATEMENT_STATE_ALL,
         _STATEMENT_MAX,
 } Statement;
 
@@ -254,6 +257,12 @@ int job_load(Db *db, uint64_t *last, unsigned max, int (*job)(JobRecord *r, void
 int db_check(Db *db, char **ret);
 /* A copy in a new file, mode 0600, on the disk when it returns. */
 int db_backup(Db *db, const char *path, uint64_t *ret_bytes);
+
+/* ---- kept.c: the state that flowd keeps for its next run */
+
+int state_put(Db *db, Request *q);
+int state_delete(Db *db, Request *q);
+int state_each(Db *db, int (*entry)(const char *key, const char *value, void *userdata), void *userdata);
 
 /* ---- cache-ops.c: what is done to the cache. A failure other than the request's own sets db->trouble, and voids the transaction. */
 

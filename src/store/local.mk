@@ -14,6 +14,7 @@ libstore_a_SOURCES = \
 	%D%/inspect.c \
 	%D%/internal.h \
 	%D%/jobs.c \
+	%D%/kept.c \
 	%D%/read.c \
 	%D%/reader.c \
 	%D%/record.c %D%/record.h \

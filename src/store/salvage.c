@@ -241,6 +241,8 @@ static int copy_all(Salvager *s) {
                 r = copy_table(s, "SELECT id, method, created, body FROM dictionaries",
                                "INSERT INTO dictionaries (id, method, created, body) VALUES (?1, ?2, ?3, ?4)", 4);
         if (r >= 0)
+                r = copy_table(s, "SELECT key, value FROM state", "INSERT INTO state (key, value) VALUES (?1, ?2)", 2);
+        if (r >= 0)
                 r = copy_table(s, "SELECT uid, key, job, expires FROM keys", "INSERT INTO keys (uid, key, job, expires) VALUES (?1, ?2, ?3, ?4)", 4);
         if (r < 0)
                 return r;

@@ -50,6 +50,8 @@ static const char *const versions[STORE_SCHEMA] = {
 
         CACHE_SCHEMA
         "ALTER TABLE jobs ADD COLUMN cache INTEGER NOT NULL DEFAULT 0;",
+
+        "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 };
 
 static const char *const statements[_STATEMENT_MAX] = {
@@ -96,6 +98,9 @@ static const char *const statements[_STATEMENT_MAX] = {
         [STATEMENT_DICTIONARIES] = "SELECT count(*) FROM dictionaries",
         [STATEMENT_DICTIONARIES_GET] = "SELECT id, method, body FROM dictionaries ORDER BY id",
         [STATEMENT_DICTIONARY_ADD] = "INSERT INTO dictionaries (id, method, created, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_STATE_PUT] = "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        [STATEMENT_STATE_DELETE] = "DELETE FROM state WHERE key = ?1",
+        [STATEMENT_STATE_ALL] = "SELECT key, value FROM state ORDER BY key",
 };
 
 /* Those that a connection for reading has. */

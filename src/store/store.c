@@ -58,6 +58,8 @@ StoreRequest *store_request_free(StoreRequest *r) {
         free(r->ids);
         (void) cache_items_free(r->cache, r->n_cache);
         free(r->path);
+        free(r->state_key);
+        free(r->state_value);
         free(r->text);
         free(CONTAINER_OF(r, Request, r));
         return NULL;
@@ -333,6 +335,22 @@ int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *user
         catch_up(s);
         if (s->unsaid) /* the loop says it, as always */
                 store_wake(s);
+        return r;
+}
+
+int store_load_state(Store *s, int (*entry)(const char *key, const char *value, void *userdata), void *userdata) {
+        int r = 0;
+
+        (void) pthread_mutex_lock(&s->db_lock);
+        if (s->db.sql) {
+                s->db.trouble = STORE_OK;
+                r = state_each(&s->db, entry, userdata);
+                if (r < 0 && s->db.trouble != STORE_OK) {
+                        (void) writer_trouble(s);
+                        writer_publish(s);
+                }
+        }
+        (void) pthread_mutex_unlock(&s->db_lock);
         return r;
 }
 

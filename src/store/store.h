@@ -12,10 +12,12 @@ typedef struct StoreRequest StoreRequest;
 
 #define STORE_FILE "flowd.db"
 #define STORE_APPLICATION_ID 0x666c6f77 /* "flow" */
-#define STORE_SCHEMA 2                  /* PRAGMA user_version */
+#define STORE_SCHEMA 3                  /* PRAGMA user_version */
 #define STORE_LIST_MAX 10000U
 #define STORE_TEXT_MAX 512U
 #define STORE_INSTANCES_MAX 8U
+#define STORE_STATE_KEY_MAX 320U         /* bytes of a key of the state, with its final NUL */
+#define STORE_STATE_VALUE_MAX (1U << 20) /* bytes of a value */
 
 typedef enum StoreHealth {
         STORE_OK,
@@ -59,6 +61,8 @@ typedef enum StoreOp {
         STORE_OP_SYNC,     /* everything before it is on the disk when it is done */
         STORE_OP_VACUUM,   /* gives free pages back to the file system; n: how many bytes */
         STORE_OP_ACCEPT_LOSS,
+        STORE_OP_STATE_PUT,    /* what flowd itself wants to find again: state_key, state_value. -EMSGSIZE where either is too long */
+        STORE_OP_STATE_DELETE, /* state_key. No failure where there is none */
         /* The next three never hold up those before. */
         STORE_OP_CACHE_PUT,   /* cache: an item with its body. -EAGAIN, -EFBIG, or whatever else: it is not kept, and nobody minds */
         STORE_OP_CACHE_TOUCH, /* ids, as cache_id() makes them: these were used, once for each time that they stand there */
@@ -117,6 +121,7 @@ struct StoreRequest {
         uint64_t *ids;
         size_t n_ids;
         char *path;
+        char *state_key, *state_value;
         struct CacheItem *cache; /* store/cache.h: one, or as many as were listed */
         size_t n_cache;
         /* out */
@@ -149,6 +154,9 @@ void store_configure(Store *s, const StoreConfig *c);
  * takes. `job` takes over what is in the record. Jobs whose payload was damaged are not among them: they are ended as failed, with code "PayloadDamaged".
  * Returns 0, or what `job` returned below 0. */
 int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata);
+/* All of the state, by key; likewise before the loop runs, or when store_needs_load(). Returns 0, what `entry` returned below 0, or -errno where the
+ * store could not be read. */
+int store_load_state(Store *s, int (*entry)(const char *key, const char *value, void *userdata), void *userdata);
 /* The next `max` of them, when store_needs_load(). Those that were had may go on meanwhile. Returns 1 when there are more, else as store_load(). */
 int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata);
 /* Whether there is a database whose jobs were not loaded yet; it could not be opened earlier. No job is accepted until they are. */

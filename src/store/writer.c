@@ -5,8 +5,9 @@
  * next group gathers, so a sync is shared by as many as there are. A group is synced when one of its requests asks for it, and with it all groups
  * before it, since they lie before it in the WAL.
  *
- * When the disk fails, requests are of two kinds. What was not promised yet (ADD, RETRY, PURGE) fails. What belongs to jobs that were accepted
- * (ATTEMPT, REQUEUE, END, and the SYNC behind them) is kept, in its order, and tried again every STORE_RETRY_USEC until the disk works.
+ * When the disk fails, requests are of two kinds. What was not promised yet (ADD, RETRY, PURGE, STATE_PUT) fails. What belongs to jobs that were
+ * accepted (ATTEMPT, REQUEUE, END, and the SYNC behind them), or takes something back (STATE_DELETE), is kept, in its order, and tried again every
+ * STORE_RETRY_USEC until the disk works.
  * Whether a commit that failed has not happened all the same is not known, so what is kept may be carried out twice: then it finds its own
  * work and is content.
  *
@@ -35,13 +36,16 @@ static int (*const operations[_STORE_OP_READ])(Db *db, Request *q) = {
         [STORE_OP_RETRY] = job_retry,
         [STORE_OP_PURGE] = job_purge,
         [STORE_OP_ACCEPT_LOSS] = accept_loss,
+        [STORE_OP_STATE_PUT] = state_put,
+        [STORE_OP_STATE_DELETE] = state_delete,
         [STORE_OP_CACHE_PUT] = cache_op_put,
         [STORE_OP_CACHE_TOUCH] = cache_op_touch,
         [STORE_OP_CACHE_PURGE] = cache_op_purge,
 };
 
 static bool is_kept(StoreOp op) {
-        return op == STORE_OP_ATTEMPT || op == STORE_OP_REQUEUE || op == STORE_OP_END || op == STORE_OP_SYNC;
+        return op == STORE_OP_ATTEMPT || op == STORE_OP_REQUEUE || op == STORE_OP_END || op == STORE_OP_SYNC ||
+                op == STORE_OP_STATE_DELETE; /* or what was closed would be there again */
 }
 
 /* ------------------------------------------------------------------------------------------------------------- health */

@@ -2,6 +2,7 @@
 
 /* Events. The fields are formatted on the stack: reporting allocates nothing but the message. */
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -54,6 +55,14 @@ static void field_add(FieldSet *s, const char *format, ...) {
         s->used += (size_t) k;
 }
 
+static void fields_fill_end(FieldSet *s, const WorkerEnd *e) {
+        field_add(s, "FLOWD_CAUSE=%s", e->cause);
+        field_add(s, e->code == CLD_EXITED ? "FLOWD_EXIT_STATUS=%d" : "FLOWD_EXIT_SIGNAL=%d", e->status);
+        field_add(s, "FLOWD_CPU_USER_USEC=%llu", (unsigned long long) e->user_usec);
+        field_add(s, "FLOWD_CPU_SYSTEM_USEC=%llu", (unsigned long long) e->system_usec);
+        field_add(s, "FLOWD_MAX_RSS=%llu", (unsigned long long) e->max_rss);
+}
+
 static void fields_fill(FieldSet *s, EventKind e, const EventFields *f) {
         char id[JOB_ID_TEXT_MAX];
 
@@ -74,6 +83,8 @@ static void fields_fill(FieldSet *s, EventKind e, const EventFields *f) {
                 field_add(s, "FLOWD_SESSION=%s", f->session);
         if (f->pid > 0)
                 field_add(s, "OBJECT_PID=%d", (int) f->pid);
+        if (f->end)
+                fields_fill_end(s, f->end);
 }
 
 static void event_emit(Host *h, EventKind e, int level, const EventFields *f, const char *message) {

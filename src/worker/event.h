@@ -20,6 +20,12 @@
         X(EVENT_POOL_AUTOSCALED,"pool-autoscaled",     LOG_INFO,     "dfd55ccd14cd473dbc3e501b1b7b603d")   \
         X(EVENT_POOL_LIMITED,   "pool-limited",        LOG_NOTICE,   "bc0d27ce31274d8d87a1c9b53822bf9d")   \
         X(EVENT_POOL_DRAINED,   "pool-drained",        LOG_NOTICE,   "9c4f583a11264a0db02473daa35f91cc")   \
+        X(EVENT_POOL_STOPPED,   "pool-stopped",        LOG_INFO,     "90ff17532cee4793beefde2d4a6ac354")   \
+        X(EVENT_BREAKER_HALF_OPEN, "breaker-half-open", LOG_NOTICE,  "af9a48dbfde34cc2a53f43a5032b05db")   \
+        X(EVENT_BREAKER_OPEN,   "breaker-open",        LOG_WARNING,  "716415f5eab44565b619ff3771079f45")   \
+        X(EVENT_POOL_SPAWNED,   "pool-spawned",        LOG_NOTICE,   "48e0c5258d9d4a47840d2a0097ee8c64")   \
+        X(EVENT_POOL_CLOSED,    "pool-closed",         LOG_NOTICE,   "0f42042aa7e64809b157782bce37301e")   \
+        X(EVENT_HOOK,           "hook-failed",         LOG_WARNING,  "2fa3a6aacbb54932b592cadbe102ba2f")   \
         X(EVENT_POOL_RESUMED,   "pool-resumed",        LOG_NOTICE,   "c954e397e8a7407db0352d9f19882fb4")   \
         X(EVENT_WORKER_STARTED, "worker-started",      LOG_DEBUG,    "e9be7d14eb65400aa430343062ee7218")   \
         X(EVENT_WORKER_READY,   "worker-ready",        LOG_DEBUG,    "b505228a18c14881a888b72fc21426a5")   \
@@ -36,6 +42,7 @@
         X(EVENT_OUTPUT_DROPPED, "output-dropped",      LOG_WARNING,  "42a5af8eee5143359045532b899c5917")   \
         X(EVENT_JOB_FAILED,     "job-failed",          LOG_NOTICE,   "1188c360ac1e4260be3b8fb25f70826c")   \
         X(EVENT_JOB_TIMEOUT,    "job-timeout",         LOG_NOTICE,   "bc4fff0a40444e7b8145145ee8b838e4")   \
+        X(EVENT_JOB_OVERDUE,    "job-overdue",         LOG_INFO,     "b02ef55833bb4615b67603e83d3e304e")   \
         X(EVENT_JOB_REQUEUED,   "job-requeued",        LOG_NOTICE,   "d807250a2adc4b94af4f78844971f6f1")   \
         X(EVENT_JOB_RETRIED,    "job-retried",         LOG_NOTICE,   "f8f74985d56247c7b1e1d4df5822c11a")   \
         X(EVENT_METHOD_MOVED,   "method-moved",        LOG_NOTICE,   "757caae8305a469fa1ebf8da0f72ef33")   \

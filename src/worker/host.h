@@ -19,6 +19,14 @@ enum {
         PRIORITY_ACCEPT = 10,
 };
 
+/* How a worker ended, for those who want it exactly. */
+typedef struct WorkerEnd {
+        const char *cause;      /* a word: "exit", "signal", "core", "oom", "timeout", ... */
+        int code, status;       /* a CLD_* code, and what goes with it */
+        uint64_t user_usec, system_usec; /* CPU time, with that of descendants that it has waited for */
+        uint64_t max_rss;       /* bytes */
+} WorkerEnd;
+
 typedef struct EventFields {
         const char *pool;       /* all may be NULL, 0 */
         const char *worker;
@@ -26,6 +34,7 @@ typedef struct EventFields {
         uint64_t job;
         const char *session;
         pid_t pid;              /* OBJECT_PID= */
+        const WorkerEnd *end;   /* of a worker's death */
 } EventFields;
 
 typedef struct Host Host;

@@ -11,10 +11,12 @@ libworker_a_SOURCES = \
 	%D%/leftovers.c \
 	%D%/reaper.c %D%/reaper.h \
 	%D%/spawn.c %D%/spawn.h \
+	%D%/worker-end.c \
 	%D%/worker-environment.c \
 	%D%/worker-exec.c \
 	%D%/worker-frame.c \
 	%D%/worker-jsonl.c \
+	%D%/worker-soft.c \
 	%D%/worker-state.c \
 	%D%/worker-stderr.c \
 	%D%/worker-type.c %D%/worker-type.h \

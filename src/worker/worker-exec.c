@@ -102,8 +102,10 @@ static void exec_exited(Worker *w) {
                 return;
         if (w->stop_wanted && w->stop_step > 0)
                 return; /* flowd made it end while it had a job, for an operator for instance: how it exits is not its own word */
-        if (w->exit_code != CLD_EXITED && w->stop_step == 0 && !w->reason)
+        if (w->exit_code != CLD_EXITED && w->stop_step == 0 && !w->reason && !s->soft_told)
                 return; /* killed from outside, or crashed: lost with its worker, and perhaps tried again */
+        if (s->soft_told && (w->exit_code != CLD_EXITED || w->exit_status != 0))
+                worker_set_cause(w, CAUSE_TIMEOUT);
         if (w->exit_code == CLD_EXITED && w->exit_status == 0 && !w->reason)
                 result_success(w, &r);
         else {

@@ -10,6 +10,7 @@
 #include "worker/worker.h"
 
 #define JOB_META_ROOM (FRAME_HEADER_SIZE + 4 * JOB_NAME_MAX + 256U)
+#define OVERDUE_ROOM (FRAME_HEADER_SIZE + 64U)
 
 static int frame_start(Worker *w) {
         uint8_t *p = outq_reserve(&w->out, 128);
@@ -85,7 +86,23 @@ static bool send_empty(Worker *w, FrameType type, uint64_t job, uint32_t attempt
         return true;
 }
 
+/* One that it may still answer: it is told why. */
+static int send_overdue(Worker *w, WorkerSlot *s) {
+        FrameHeader h = { .type = FRAME_CANCEL, .job = s->job_id, .attempt = s->attempt };
+        uint8_t *p = outq_reserve(&w->out, OVERDUE_ROOM);
+        FrameWriter fw;
+
+        if (!p)
+                return false;
+        frame_writer_begin(&fw, p, OVERDUE_ROOM);
+        frame_put_text(&fw, FRAME_META_CODE, "SoftTimeout");
+        outq_commit(&w->out, (size_t) frame_writer_end(&fw, &h, 0));
+        return true;
+}
+
 static int frame_cancel(Worker *w, WorkerSlot *s) {
+        if (s->state == SLOT_RUNNING)
+                return send_overdue(w, s);
         return send_empty(w, FRAME_CANCEL, s->job_id, s->attempt);
 }
 

@@ -52,7 +52,7 @@ static int jsonl_cancel(Worker *w, WorkerSlot *s) {
         char id[JOB_ID_TEXT_MAX];
         size_t size;
 
-        if (jsonl_cancel_encode(job_id_format(s->job_id, id), &line, &size) < 0)
+        if (jsonl_cancel_encode(job_id_format(s->job_id, id), s->state == SLOT_RUNNING ? "soft-timeout" : NULL, &line, &size) < 0)
                 return 0;
         return outq_bytes(&w->out, line, size) < 0 ? 0 : 1;
 }

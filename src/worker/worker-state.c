@@ -35,6 +35,10 @@ static json_object *serialize_slot(StateWriter *sw, const WorkerSlot *s) {
         state_put_int(sw, o, "job", (int64_t) s->job_id);
         state_put_int(sw, o, "attempt", s->attempt);
         state_put_int(sw, o, "held", s->held != NULL);
+        state_put_int(sw, o, "timed_out", s->timed_out);
+        state_put_int(sw, o, "soft_told", s->soft_told);
+        if (s->soft.armed)
+                state_put_int(sw, o, "soft_until", (int64_t) s->soft.node.key);
         if (s->timer.armed)
                 state_put_int(sw, o, "until", (int64_t) s->timer.node.key);
         return o;
@@ -124,6 +128,7 @@ static void serialize_type(StateWriter *sw, json_object *o, const WorkerType *t)
         state_put_int(sw, m, "start_timeout", (int64_t) t->start_timeout_usec);
         state_put_int(sw, m, "stop_timeout", (int64_t) t->stop_timeout_usec);
         state_put_int(sw, m, "job_timeout", (int64_t) t->job_timeout_usec);
+        state_put_int(sw, m, "soft_timeout", (int64_t) t->soft_timeout_usec);
         state_put_int(sw, m, "cancel_timeout", (int64_t) t->cancel_timeout_usec);
         state_put_int(sw, m, "drain_timeout", (int64_t) t->drain_timeout_usec);
         state_put_int(sw, m, "heartbeat", (int64_t) t->heartbeat_usec);
@@ -147,6 +152,7 @@ static WorkerType *deserialize_type(const char *name, const json_object *o) {
         t->start_timeout_usec = (uint64_t) state_get_int(m, "start_timeout");
         t->stop_timeout_usec = (uint64_t) state_get_int(m, "stop_timeout");
         t->job_timeout_usec = (uint64_t) state_get_int(m, "job_timeout");
+        t->soft_timeout_usec = state_get_object(m, "soft_timeout") ? (uint64_t) state_get_int(m, "soft_timeout") : USEC_INFINITY;
         t->cancel_timeout_usec = (uint64_t) state_get_int(m, "cancel_timeout");
         t->drain_timeout_usec = (uint64_t) state_get_int(m, "drain_timeout");
         t->heartbeat_usec = (uint64_t) state_get_int(m, "heartbeat");
@@ -183,6 +189,11 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "exit_code", w->exit_code);
         state_put_int(sw, o, "exit_status", w->exit_status);
         state_put_int(sw, o, "oom", w->oom);
+        state_put_int(sw, o, "cause", w->cause);
+        state_put_int(sw, o, "died_with", (int64_t) w->died_with);
+        state_put_int(sw, o, "user", (int64_t) w->user_usec);
+        state_put_int(sw, o, "system", (int64_t) w->system_usec);
+        state_put_int(sw, o, "max_rss", (int64_t) w->max_rss);
         state_put_int(sw, o, "gone_since", (int64_t) w->gone_since);
         state_put_int(sw, o, "started", (int64_t) w->started_usec);
         state_put_int(sw, o, "ready", (int64_t) w->ready_usec);
@@ -262,6 +273,8 @@ static void restore_slots(Worker *w, const json_object *slots, Job *(*find_job)(
 
                 s->job_id = (uint64_t) state_get_int(e, "job");
                 s->attempt = (uint32_t) state_get_int(e, "attempt");
+                s->timed_out = state_get_int(e, "timed_out");
+                worker_soft_restore(s, state_get_int(e, "soft_told"), (uint64_t) state_get_int(e, "soft_until"));
                 s->state = state_get_int(e, "state") == SLOT_RUNNING ? SLOT_RUNNING : SLOT_FENCED;
                 if (s->state == SLOT_RUNNING) {
                         Job *j = find_job(userdata, s->job_id);
@@ -301,6 +314,11 @@ static void restore_fields(Worker *w, const json_object *o) {
         w->exit_code = (int) state_get_int(o, "exit_code");
         w->exit_status = (int) state_get_int(o, "exit_status");
         w->oom = (CgroupOom) MIN((uint64_t) state_get_int(o, "oom"), (uint64_t) CGROUP_OOM_OUTER);
+        w->cause = (WorkerCause) MIN((uint64_t) state_get_int(o, "cause"), (uint64_t) _CAUSE_MAX - 1);
+        w->died_with = (uint64_t) state_get_int(o, "died_with");
+        w->user_usec = (uint64_t) state_get_int(o, "user");
+        w->system_usec = (uint64_t) state_get_int(o, "system");
+        w->max_rss = (uint64_t) state_get_int(o, "max_rss");
         w->gone_since = (uint64_t) state_get_int(o, "gone_since");
         w->started_usec = (uint64_t) state_get_int(o, "started");
         w->ready_usec = (uint64_t) state_get_int(o, "ready");

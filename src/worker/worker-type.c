@@ -23,6 +23,7 @@ WorkerType *worker_type_new(const char *name) {
                 .start_timeout_usec = 30 * USEC_PER_SEC,
                 .stop_timeout_usec = 10 * USEC_PER_SEC,
                 .job_timeout_usec = USEC_INFINITY,
+                .soft_timeout_usec = USEC_INFINITY,
                 .cancel_timeout_usec = 5 * USEC_PER_SEC,
                 .drain_timeout_usec = 30 * USEC_PER_SEC,
                 .uid = (uid_t) -1,
@@ -89,7 +90,7 @@ bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
         return streq_ptr(a->name, b->name) && strv_equal(a->exec, b->exec) && a->protocol == b->protocol &&
                a->output == b->output && a->ready_explicit == b->ready_explicit && a->slots == b->slots &&
                a->start_timeout_usec == b->start_timeout_usec && a->stop_timeout_usec == b->stop_timeout_usec &&
-               a->job_timeout_usec == b->job_timeout_usec && a->cancel_timeout_usec == b->cancel_timeout_usec &&
+               a->job_timeout_usec == b->job_timeout_usec && a->soft_timeout_usec == b->soft_timeout_usec && a->cancel_timeout_usec == b->cancel_timeout_usec &&
                a->drain_timeout_usec == b->drain_timeout_usec && a->heartbeat_usec == b->heartbeat_usec &&
                strv_equal(a->environment, b->environment) && strv_equal(a->pass_environment, b->pass_environment) &&
                streq_ptr(a->working_directory, b->working_directory) && identity_equal(a, b) && limits_equal(a, b) &&

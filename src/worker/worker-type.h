@@ -37,6 +37,7 @@ typedef struct WorkerType {
         uint64_t start_timeout_usec;  /* StartTimeout=30s */
         uint64_t stop_timeout_usec;   /* StopTimeout=10s: from TERM to KILL */
         uint64_t job_timeout_usec;    /* JobTimeout=infinity: one attempt's run time */
+        uint64_t soft_timeout_usec;   /* JobSoftTimeout=infinity: after so long it is asked to end */
         uint64_t cancel_timeout_usec; /* CancelTimeout=5s: from cancel to TERM */
         uint64_t drain_timeout_usec;  /* DrainTimeout=30s */
         uint64_t heartbeat_usec;      /* HeartbeatInterval=0 (off), frame only */

@@ -117,7 +117,7 @@ int worker_signal(Worker *w, int sig) {
 }
 
 /* To the process and everything in its group; the process is not reaped yet, so the number is still its own. */
-static void signal_group(Worker *w, int sig) {
+void worker_signal_group(Worker *w, int sig) {
         if (w->pid == 0)
                 return;
         if (kill(-w->pid, sig) < 0 && errno != ESRCH)
@@ -127,7 +127,7 @@ static void signal_group(Worker *w, int sig) {
 static void kill_all(Worker *w) {
         if (w->cgroup_fd >= 0)
                 (void) cgroup_kill(w->cgroup_fd);
-        signal_group(w, SIGKILL);
+        worker_signal_group(w, SIGKILL);
 }
 
 static void arm(Worker *w, uint64_t usec) {
@@ -151,8 +151,8 @@ static void do_stop_step(Worker *w) {
                 arm(w, MIN(w->type->stop_timeout_usec, (uint64_t) STOP_ASK_USEC));
                 return;
         case 1:
-                signal_group(w, SIGTERM);
-                signal_group(w, SIGCONT); /* a stopped process would not see it */
+                worker_signal_group(w, SIGTERM);
+                worker_signal_group(w, SIGCONT); /* a stopped process would not see it */
                 arm(w, w->type->stop_timeout_usec);
                 return;
         default:
@@ -183,6 +183,7 @@ static void bury_slots(Worker *w) {
                 Job *j = s->job;
 
                 timer_disarm(&w->host->timers, &s->timer);
+                worker_soft_disarm(s);
                 if (s->state == SLOT_FENCED) {
                         w->n_fenced--;
                         release(s);
@@ -264,11 +265,14 @@ static void on_timer(Timer *t) {
         if (w->state == WORKER_STARTING) {
                 worker_set_reason(w, "did not say that it is ready within StartTimeout=%s", usec_format(span, sizeof(span), w->type->start_timeout_usec));
                 w->failed_start = true;
+                worker_set_cause(w, CAUSE_START);
         } else if (w->state == WORKER_DRAINING)
                 event_send(w->host, EVENT_WORKER_HUNG, &f, "%s did not finish its jobs within DrainTimeout=%s, stopping it", w->name,
                            usec_format(span, sizeof(span), w->type->drain_timeout_usec));
-        else if (w->state == WORKER_STOPPING && w->exit_code == 0 && w->stop_step == 0 && !w->stop_wanted)
+        else if (w->state == WORKER_STOPPING && w->exit_code == 0 && w->stop_step == 0 && !w->stop_wanted) {
                 worker_set_reason(w, "closed its stdout and went on running");
+                worker_set_cause(w, CAUSE_PROTOCOL);
+        }
         worker_event(w, WORKER_EV_TIMEOUT);
 }
 
@@ -283,6 +287,7 @@ static void on_heartbeat(Timer *t) {
         if (now_usec() - w->heard_usec > 3 * w->type->heartbeat_usec) {
                 worker_set_reason(w, "was not heard for three times HeartbeatInterval=%s", usec_format((char *) span, sizeof(span), w->type->heartbeat_usec));
                 event_send(w->host, EVENT_WORKER_HUNG, &f, "%s %s, stopping it", w->name, strna(w->reason));
+                worker_set_cause(w, CAUSE_HEARTBEAT);
                 worker_event(w, WORKER_EV_BAD);
                 return;
         }
@@ -316,6 +321,7 @@ static void input_bad(Worker *w, int r) {
         event_send(w->host, EVENT_WORKER_PROTOCOL, &f, "%s %s, stopping it", w->name, w->reason);
         hot_unwatch(&w->host->hot, &w->io); /* nothing that it says counts any more */
         w->input_ended = true;
+        worker_set_cause(w, CAUSE_PROTOCOL);
         worker_event(w, WORKER_EV_BAD);
 }
 
@@ -370,6 +376,7 @@ static void on_flush(Defer *d) {
                         worker_close_input(w);
                 else if (r != -EPIPE && r != -ECONNRESET) {
                         worker_set_reason(w, "cannot be written to: %s", strerror(-r));
+                        worker_set_cause(w, CAUSE_PROTOCOL);
                         worker_event(w, WORKER_EV_BAD);
                 }
                 return;
@@ -421,6 +428,9 @@ void worker_slot_result(WorkerSlot *s, JobResult *r) {
 
         (void) fault_point("result");
         timer_disarm(&w->host->timers, &s->timer);
+        worker_soft_disarm(s);
+        if (!fenced)
+                worker_soft_result(s, r);
         s->state = SLOT_FREE;
         if (fenced) {
                 EventFields f = worker_fields(w);
@@ -476,6 +486,7 @@ static void on_slot_timer(Timer *t) {
         worker_set_reason(w, "did not confirm a cancellation within CancelTimeout=%s", usec_format(span, sizeof(span), w->type->cancel_timeout_usec));
         event_send(w->host, EVENT_WORKER_HUNG, &f, "%s %s", w->name, w->reason);
         w->stop_wanted = true; /* the job's fault, not a crash of the pool's */
+        worker_set_cause(w, s->timed_out ? CAUSE_TIMEOUT : CAUSE_CANCELLED);
         if (w->n_running == 0)
                 worker_event(w, WORKER_EV_BAD);
         else {
@@ -531,6 +542,7 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
                 until = MIN(until, j->deadline_usec > real ? now + (j->deadline_usec - real) : now);
         }
         timer_arm(&w->host->timers, &s->timer, until);
+        worker_soft_arm(s, now, until);
         worker_flush_later(w);
         if (w->state == WORKER_READY)
                 worker_event(w, WORKER_EV_BUSY);
@@ -548,9 +560,11 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text) {
         }
         owned = TAKE_PTR(s->job);
         s->state = SLOT_FENCED;
+        s->timed_out = status == FRAME_TIMEOUT;
         w->n_running--;
         w->n_fenced++;
         timer_disarm(&w->host->timers, &s->timer);
+        worker_soft_disarm(s);
         w->ops->job_end(w, owned, &r);
         job_unref(owned);
 
@@ -563,6 +577,7 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text) {
         }
         w->stop_wanted = true;
         worker_set_reason(w, status == FRAME_TIMEOUT ? "its job timed out" : "its job was cancelled");
+        worker_set_cause(w, status == FRAME_TIMEOUT ? CAUSE_TIMEOUT : CAUSE_CANCELLED);
         worker_event(w, WORKER_EV_STOP);
 }
 
@@ -582,6 +597,7 @@ void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason) {
         bool busy = w->state == WORKER_BUSY;
         if (reason && !busy) /* a busy one ends its jobs first, and they must not be told that this is why they failed */
                 worker_set_reason(w, "%s", reason);
+        worker_set_cause(w, CAUSE_STOPPED);
         worker_event(w, WORKER_EV_DRAIN);
         if (busy)
                 arm(w, timeout_usec);
@@ -592,12 +608,8 @@ void worker_stop(Worker *w, const char *reason) {
                 return;
         w->stop_wanted = true;
         worker_set_reason(w, "%s", reason);
+        worker_set_cause(w, CAUSE_STOPPED);
         worker_event(w, WORKER_EV_STOP);
-}
-
-void worker_kill(Worker *w, const char *reason) {
-        worker_set_reason(w, "%s", reason);
-        worker_event(w, WORKER_EV_KILL);
 }
 
 /* --- the end --- */
@@ -614,7 +626,6 @@ static void drain_everything(Worker *w) {
 }
 
 void worker_exited(Worker *w, int code, int status) {
-        siginfo_t si;
         bool never_ready = w->ready_usec == 0; /* not by its state: the end of its output may have been seen before its exit */
         bool said_ready = !never_ready && (w->type->protocol == PROTOCOL_FRAME || w->type->ready_explicit);
 
@@ -623,8 +634,10 @@ void worker_exited(Worker *w, int code, int status) {
         w->exit_code = code;
         w->exit_status = status;
         w->oom = cgroup_oom(w->cgroup_fd);
-        while (waitid(P_PID, (id_t) w->pid, &si, WEXITED) < 0 && errno == EINTR)
-                ;
+        for (unsigned i = 0; i < w->n_slots && w->died_with == 0; i++)
+                if (w->slots[i].state != SLOT_FREE)
+                        w->died_with = w->slots[i].job_id;
+        worker_reap(w);
         map_remove(&w->host->by_pid, &w->by_pid);
         bool quick = now_usec() - w->started_usec < QUICK_EXIT_USEC && w->jobs_done == 0 && w->n_running == 0 && w->n_fenced == 0;
         if (!w->stop_wanted && (never_ready || (quick && !said_ready)))
@@ -669,29 +682,6 @@ void worker_check_gone(Worker *w) {
         worker_event(w, WORKER_EV_GONE);
 }
 
-char *worker_describe_exit(const Worker *w, char *buf, size_t size) {
-        static const char *const oom[] = {
-                [CGROUP_OOM_NONE] = "",
-                [CGROUP_OOM_OWN] = " (out of memory: MemoryMax=)",
-                [CGROUP_OOM_OUTER] = " (out of memory: the limit of the service, or the machine's)",
-        };
-        const char *name = w->exit_status > 0 && w->exit_status < NSIG ? sigabbrev_np(w->exit_status) : NULL;
-        char what[128];
-
-        if (w->exit_code == 0)
-                snprintf(what, sizeof(what), "runs");
-        else if (w->exit_code == CLD_EXITED)
-                snprintf(what, sizeof(what), "exited with status %d", w->exit_status);
-        else
-                snprintf(what, sizeof(what), "was killed by SIG%s%s%s", strna(name), w->exit_code == CLD_DUMPED ? " (core dumped)" : "",
-                         oom[w->oom]);
-        if (w->reason)
-                snprintf(buf, size, "%s; it %s", w->reason, what);
-        else
-                snprintf(buf, size, "%s", what);
-        return buf;
-}
-
 uint64_t worker_rss(const Worker *w) {
         _cleanup_free_ char *text = NULL;
         char path[40];
@@ -713,8 +703,10 @@ Worker *worker_free(Worker *w) {
         timer_disarm(&h->timers, &w->timer);
         timer_disarm(&h->timers, &w->heartbeat);
         timer_disarm(&h->timers, &w->rate_timer);
-        for (unsigned i = 0; i < w->n_slots; i++)
+        for (unsigned i = 0; i < w->n_slots; i++) {
                 timer_disarm(&h->timers, &w->slots[i].timer);
+                worker_soft_disarm(&w->slots[i]);
+        }
         hot_unwatch(&h->hot, &w->io);
         hot_unwatch(&h->hot, &w->in);
         hot_unwatch(&h->hot, &w->err);
@@ -776,7 +768,10 @@ Worker *worker_alloc(const WorkerSpec *spec) {
         w->pool_name = spec->pool_name;
         w->slot_number = spec->slot_number;
         w->single_job = spec->single_job;
-        snprintf(w->name, sizeof(w->name), "%s/%u", spec->pool_name, spec->slot_number);
+        if (spec->label)
+                snprintf(w->name, sizeof(w->name), "%s/%s", spec->pool_name, spec->label);
+        else
+                snprintf(w->name, sizeof(w->name), "%s/%u", spec->pool_name, spec->slot_number);
         list_init(&w->link);
         list_init(&w->free_link);
         list_init(&w->sessions);

@@ -40,6 +40,23 @@ typedef enum SlotState {
         SLOT_FENCED, /* the job was ended without it; its confirmation is awaited */
 } SlotState;
 
+/* Why a worker ended; what flowd decided itself comes before what its process then did. */
+typedef enum WorkerCause {
+        CAUSE_NONE,      /* nothing was decided: the process says it itself, by one of the next five */
+        CAUSE_EXIT,
+        CAUSE_PERMANENT, /* exit status 125 */
+        CAUSE_SIGNAL,
+        CAUSE_CORE,      /* the same, with a core dump */
+        CAUSE_OOM,       /* killed for want of memory, as its cgroup's memory.events say */
+        CAUSE_TIMEOUT,   /* of its job */
+        CAUSE_CANCELLED, /* its job was cancelled, and it was the only way */
+        CAUSE_HEARTBEAT, /* it was not heard any more */
+        CAUSE_PROTOCOL,  /* it broke the protocol */
+        CAUSE_START,     /* it was not ready within StartTimeout= */
+        CAUSE_STOPPED,   /* by flowd or an operator: drained, recycled, stopped */
+        _CAUSE_MAX,
+} WorkerCause;
+
 typedef struct Worker Worker;
 
 typedef struct WorkerSlot {
@@ -49,6 +66,9 @@ typedef struct WorkerSlot {
         Job *held;        /* a reference, while FENCED: its next attempt waits for the end of this one */
         uint64_t job_id;  /* also while FENCED */
         uint32_t attempt;
+        bool soft_told;   /* RUNNING: it was asked to end, JobSoftTimeout= being over */
+        Timer soft;       /* RUNNING: JobSoftTimeout= */
+        bool timed_out;   /* FENCED: by a timeout, not by a cancellation */
         Timer timer;      /* RUNNING: the attempt's end; FENCED: CancelTimeout */
 } WorkerSlot;
 
@@ -65,7 +85,7 @@ typedef struct WorkerOps {
 typedef struct WorkerProtocol {
         int (*start)(Worker *w);                    /* the process runs; 1: it is ready at once */
         int (*assign)(Worker *w, WorkerSlot *s);    /* sends the job; -errno: the job cannot be sent (it is then failed) */
-        int (*cancel)(Worker *w, WorkerSlot *s);    /* asks; 0 where the protocol cannot, and the worker must be stopped */
+        int (*cancel)(Worker *w, WorkerSlot *s);    /* asks, a RUNNING one to end soon; 0 where the protocol cannot, and the worker must be stopped */
         int (*input)(Worker *w, size_t limit);      /* reads about `limit` bytes at the most. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
         void (*exited)(Worker *w);                  /* the process has exited and was drained */
         void (*done)(Worker *w);                    /* frees what the adapter keeps */
@@ -141,6 +161,9 @@ struct Worker {
         uint64_t jobs_max;      /* MaxJobs= and MaxAge=, varied, so that a pool's workers do not come due together; 0: never */
         uint64_t retire_usec;
         CgroupOom oom;          /* what it was killed for, if that was it */
+        WorkerCause cause;      /* why flowd ended it */
+        uint64_t died_with;     /* a job that it had in hand at its end, or 0 */
+        uint64_t user_usec, system_usec, max_rss; /* what it had used by then */
         int exit_code;          /* a CLD_* code; 0 while it runs */
         int exit_status;
         bool poisoned;          /* it died of a job that had killed another worker before */
@@ -154,6 +177,7 @@ typedef struct WorkerSpec {
         void *pool;
         const char *pool_name;
         unsigned slot_number;
+        const char *label;      /* in place of the slot's number in its name, or NULL */
         bool single_job;
         const Job *job;         /* the job it is started for, or NULL: goes into its environment */
 } WorkerSpec;
@@ -181,7 +205,8 @@ bool worker_hold(Worker *w, Job *j);
 void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason);
 /* Exits now; jobs in hand are lost to it. */
 void worker_stop(Worker *w, const char *reason);
-void worker_kill(Worker *w, const char *reason);
+/* For its process and all of its group. */
+void worker_signal_group(Worker *w, int sig);
 /* A signal for its process. Returns 0 or -errno. */
 int worker_signal(Worker *w, int sig);
 
@@ -190,8 +215,14 @@ void worker_exited(Worker *w, int code, int status);
 /* To be called after every reaped process: perhaps its last descendant is gone now. */
 void worker_check_gone(Worker *w);
 
+/* Reaps its zombie, and takes down what it has used. */
+void worker_reap(Worker *w);
 /* How it ended, or is ending: "killed by SIGKILL", "exited with status 3", ... `buf` is returned. */
 char *worker_describe_exit(const Worker *w, char *buf, size_t size);
+/* The cause in a word, when it has exited. */
+WorkerCause worker_cause(const Worker *w);
+const char *worker_cause_to_string(WorkerCause c);
+WorkerEnd worker_end(const Worker *w);
 /* The tail of its stderr as text, at most `max` bytes from the end, without a final newline; owned by the caller. */
 char *worker_stderr_tail(const Worker *w, size_t max);
 uint64_t worker_rss(const Worker *w); /* bytes; 0 where unknown */
@@ -219,11 +250,19 @@ int worker_stray_result(Worker *w, uint64_t job_id, uint32_t attempt);
 void worker_slot_result(WorkerSlot *s, JobResult *r);
 void worker_flush_later(Worker *w);
 void worker_set_reason(Worker *w, const char *format, ...) _printf_(2, 3);
+/* The first cause is the cause, here too. */
+void worker_set_cause(Worker *w, WorkerCause c);
 EventFields worker_fields(const Worker *w);
 /* Stops watching and closes its input: it can hear us no more. */
 void worker_close_input(Worker *w);
 /* The environment of its process; `job` is the one that it is started for, or NULL. Returns 0 with a new array, or -ENOMEM. */
 int worker_environment(const Worker *w, const Job *job, char ***ret);
+/* worker-soft.c: JobSoftTimeout= of a job that was assigned at `now` and has until `until`. */
+void worker_soft_arm(WorkerSlot *s, uint64_t now, uint64_t until);
+void worker_soft_disarm(WorkerSlot *s);
+/* An answer after that: what is no result is a timeout. */
+void worker_soft_result(WorkerSlot *s, JobResult *r);
+void worker_soft_restore(WorkerSlot *s, bool told, uint64_t until);
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);

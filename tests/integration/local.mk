@@ -4,12 +4,16 @@
 integration_tests += \
 	%D%/test-cache.py \
 	%D%/test-examples.py \
+	%D%/test-breaker.py \
+	%D%/test-chaos.py \
 	%D%/test-durable.py \
 	%D%/test-exec.py \
 	%D%/test-flowctl.py \
 	%D%/test-guardian.py \
 	%D%/test-hostile.py \
+	%D%/test-hooks.py \
 	%D%/test-jsonl.py \
+	%D%/test-lifecycle.py \
 	%D%/test-many.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
@@ -19,6 +23,7 @@ integration_tests += \
 	%D%/test-route.py \
 	%D%/test-scale.py \
 	%D%/test-session.py \
+	%D%/test-spawn.py \
 	%D%/test-store.py \
 	%D%/test-varlink.py \
 	%D%/test-zoo.py
@@ -28,4 +33,5 @@ EXTRA_DIST += \
 	%D%/flowtest.py \
 	%D%/flowtest_kit.py \
 	%D%/flowtest_wire.py \
+	%D%/load \
 	%D%/soak

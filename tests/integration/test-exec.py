@@ -245,6 +245,30 @@ def prespawned_in_a_hot_pool():
 
 
 @test
+def asked_to_end_at_JobSoftTimeout():
+    ready = "echo begun >&2; while :; do sleep 0.02; done"
+    for what, outcome, part in (("trap 'echo partial; exit 0' TERM; " + ready, 'completed', b'partial'),      # what it has by then
+                                ("trap 'echo no time >&2; exit 3' TERM; " + ready, 'timeout', b''),
+                                (ready, 'timeout', b'')):                                                      # dies of it
+        with commands('/bin/sh -c "%s"' % what.replace('"', '\\"'), JobSoftTimeout='500ms', JobTimeout='60s') as f, f.jobs() as j:
+            r = j.run('x', b'')
+            equal((r.outcome, r.attempts), (outcome, 1))
+            if outcome == 'completed':
+                equal(r.payload.strip(), part)
+            else:
+                contains(r.error, 'JobSoftTimeout=500ms')
+            equal((f.pool('x')['crashes'], f.pool('x')['timeout']), (0, outcome == 'timeout'))
+
+
+@test
+def asked_to_end_in_vain_at_JobSoftTimeout():
+    with commands('/bin/sh -c "trap \'\' TERM; while :; do sleep 0.02; done"', JobSoftTimeout='200ms', JobTimeout='600ms') as f, f.jobs() as j:
+        r = j.run('x', b'')
+        equal(r.outcome, 'timeout')
+        contains(r.error, 'no result within 600ms')
+
+
+@test
 def many_jobs_at_a_time():
     with commands('/bin/cat', pool_keys={'Max': 4}) as f, f.jobs() as j:
         data = {j.submit('x', b'job %d' % n): b'job %d' % n for n in range(200)}

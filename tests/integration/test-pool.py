@@ -202,7 +202,7 @@ def drain_and_resume():
         completed(j.result(i), gate.payload)
         stays(lambda: f.pool('w')['queued'] == 1 and not j.pump(0), 0.3, 'a drained pool gave out a job')
         check(k not in j.results)
-        equal(f.pool('w')['state'], 'paused')
+        wait_until(lambda: f.pool('w')['state'] == 'stopped')
         f.call('ResumePool', pool='w')
         completed(j.result(k), b'b')
 

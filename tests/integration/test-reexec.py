@@ -228,7 +228,7 @@ def settings_of_the_moment_are_kept():
         i = j.submit('jsonl', 'waits', 'echo')
         j.job_id(i)
         f.call('Reexec')
-        equal((f.pool('jsonl')['queued'], f.pool('jsonl')['state'], f.pool('warm')['target']), (1, 'paused', 2))
+        equal((f.pool('jsonl')['queued'], f.pool('jsonl')['state'], f.pool('warm')['target']), (1, 'stopped', 2))
         f.call('ResumePool', pool='jsonl')
         completed(j.result(i), b'waits')
 

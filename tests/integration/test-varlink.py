@@ -101,6 +101,11 @@ def every_answer_is_as_described():
         call('DrainPool', pool='w')
         call('ResumePool', pool='w')
         call('RecycleWorker', id=w['id'])
+        call('SpawnPool', worker_type='w', name='spawned', tier='warm', pool_type='local', min=1, max=2, settings={'QueueMax': '5'})
+        call('ListPools', name='spawned')
+        call('ClosePool', pool='spawned', timeout_usec=1000000)
+        call('SpawnPool', worker_type='w')
+        call('CloseAllPools')
         call('ShowConfig')
         call('ShowConfig', unit='w.pool')
         wait_until(lambda: w['pid'] not in f.pids('w'), what='its replacement')
@@ -158,6 +163,7 @@ def errors_are_as_described():
         done = c.call('Submit', pool='w', method='echo', payload='x')['job']
         c.call('Wait', job=done)
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
+                          ('SpawnPool', {'worker_type': 'w', 'name': 'w'}), ('SpawnPool', {'worker_type': 'none'}), ('ClosePool', {'pool': 'w'}),
                           ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
                           ('Run', {'tier': 'warm', 'fallback': 'none'}), ('BackupStore', {'path': '/no/such'}),
                           ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):

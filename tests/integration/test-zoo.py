@@ -239,6 +239,24 @@ def jobs_that_time_out_do_not_open_the_breaker():
 
 
 @test
+def asked_to_end_at_JobSoftTimeout():
+    with menagerie(JobSoftTimeout='200ms', JobTimeout='1h') as f, f.jobs() as j:
+        r = j.run('zoo', b'', 'sleep')  # it answers a cancellation
+        equal((r.outcome, r.attempts), ('timeout', 1))
+        contains(r.error, 'JobSoftTimeout=200ms')
+        f.logged('EVENT=job-overdue')
+        pid = f.pids('zoo')
+        completed(j.run('zoo', b'x', 'sleep:50'), b'x')
+        completed(j.run('zoo', b'y', 'sleep-deaf:600'), b'y')  # it goes on, and its answer counts
+        f.call('Reexec')
+        i = j.submit('zoo', b'', 'sleep')
+        wait_until(lambda: f.pool('zoo')['running'] == 1)
+        f.call('Reexec')
+        equal(j.result(i).outcome, 'timeout')
+        equal(f.pids('zoo'), pid)
+
+
+@test
 def hangs_with_a_family():
     names = tempfile.mktemp(prefix='ft-pids-')
     try:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The tests: each a function of a Flowd in a booted container, where nothing of flowd runs and /etc/flowd is empty."""
 
+import random
+
 from guest import Failure
 
 CASES = []
@@ -363,6 +365,35 @@ def worker_killed(f):
     # The grandchild that ignores TERM and has a session of its own does not outlive its worker.
     check(f.run("breeder", "0\n").strip() == "bred", "the breeder does not answer")
     f.m.wait(lambda: not any("86401" in p.args for p in f.processes().values()), "the grandchild is gone with its worker")
+
+
+@case
+def chaos(f):
+    """Workers of ten pools are killed and stopped at random under load: every job is answered once, no pool is left broken, no process behind."""
+    f.worker("echo", "echo", "frame", HeartbeatInterval="300ms", MaxCrashes=1000, StopTimeout="1s")
+    for n in range(10):
+        f.pool(f"chaos{n}", "echo", Tier="hot", Min=2, Max=2, RestartDelay="10ms", RestartDelayMax="50ms", BreakerCrashes=0)
+    f.start()
+    lines = "".join(f"job {n}\n" for n in range(20000))
+    clients = []
+    for n in range(10):
+        f.m.write(f"/tmp/chaos{n}", lines)
+        clients.append(f.m.start(["sh", "-c", f"flowctl run --pool chaos{n} --jobs=4 --lines --quiet /tmp/chaos{n} >/tmp/chaos{n}.out"]))
+    since, dice = f.m.now(), random.Random(1)
+    for turn in range(30):
+        for pid in dice.sample(sorted(f.workers().values()), 3):
+            try:
+                f.m.kill(("KILL", "STOP", "SEGV")[turn % 3], pid)
+            except Failure:
+                pass  # it has died of another turn
+    for n, client in enumerate(clients):
+        status, _, said = f.m.finish(client, timeout=120)
+        out = f.m.run(["cat", f"/tmp/chaos{n}.out"]).stdout
+        check(status == 0 and out == lines, f"status {status}; of {len(lines)} bytes came {len(out)}: {said}")
+    causes = {e.get("FLOWD_CAUSE") for e in f.wait_event("worker-crashed", since)}
+    check(causes and causes <= {"signal", "core", "heartbeat"}, f"causes: {causes}")
+    f.m.wait(lambda: f.flowctl("pool", "health", check=False).returncode == 0, "all pools are well")
+    f.m.wait(lambda: len(f.processes()) == 1 + 20, "there are flowd and its workers, and nobody else")
 
 
 @case

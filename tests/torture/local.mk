@@ -2,6 +2,8 @@
 # torture: flowd is killed, again and again, and what it said is held against what it did.
 
 EXTRA_DIST += \
+	%D%/chaos \
+	%D%/chaos.py \
 	%D%/crash \
 	%D%/crash.py \
 	%D%/crash-check.py \
@@ -17,3 +19,8 @@ crash:
 crash-here:
 	@export $(TEST_ENV); $(PYTHON3) $(srcdir)/%D%/crash $(CRASH_KILLS)
 .PHONY: crash crash-here
+
+CHAOS_SECONDS = 120
+chaos: all
+	@export $(TEST_ENV); $(PYTHON3) $(srcdir)/%D%/chaos $(CHAOS_SECONDS)
+.PHONY: chaos

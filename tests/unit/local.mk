@@ -144,3 +144,13 @@ unit_tests += test-simulation
 test_simulation_SOURCES = %D%/test-simulation.c
 test_simulation_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_simulation_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-pool-state
+test_pool_state_SOURCES = %D%/test-pool-state.c
+test_pool_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_pool_state_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-store-kept
+test_store_kept_SOURCES = %D%/test-store-kept.c %D%/store-kit.h
+test_store_kept_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_store_kept_LDADD = $(STORE_LIBS) $(CHECK_LIBS)

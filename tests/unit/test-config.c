@@ -218,7 +218,7 @@ END_TEST
 
 START_TEST(worker_keys) {
         put_worker(
-                "Protocol=jsonl\nReady=explicit\nSlots=4\nStartTimeout=1s\nStopTimeout=2s\nJobTimeout=3s\nCancelTimeout=4s\n"
+                "Protocol=jsonl\nReady=explicit\nSlots=4\nStartTimeout=1s\nStopTimeout=2s\nJobTimeout=3s\nJobSoftTimeout=2500ms\nCancelTimeout=4s\n"
                 "DrainTimeout=5s\nEnvironment=A=1\nPassEnvironment=LANG TZ\nWorkingDirectory=/tmp\nPayloadMax=1M\nResultMax=2M\n"
                 "MemoryMax=512M\nMemorySwapMax=0\nTasksMax=12\nCPUWeight=50\nMaxJobs=100\nMaxAge=1h\nMaxRSS=1G\nMaxCrashes=7\n");
         load_clean();
@@ -230,6 +230,7 @@ START_TEST(worker_keys) {
         ck_assert_uint_eq(t->stop_timeout_usec, 2 * USEC_PER_SEC);
         ck_assert_uint_eq(t->job_timeout_usec, 3 * USEC_PER_SEC);
         ck_assert_uint_eq(t->cancel_timeout_usec, 4 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->soft_timeout_usec, 2500 * USEC_PER_MSEC);
         ck_assert_uint_eq(t->drain_timeout_usec, 5 * USEC_PER_SEC);
         ck_assert_str_eq(t->environment[0], "A=1");
         ck_assert_str_eq(t->pass_environment[1], "TZ");
@@ -416,7 +417,7 @@ END_TEST
 START_TEST(pool_keys) {
         put_pool("Tier=hot\nMin=2\nMax=9\nIdleTimeout=infinity\nQueueMax=0\nQueueBytesMax=1M\nRestartDelay=1s\nRestartDelayMax="
                  "2s\n"
-                 "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\nPriorityAging=7s\n"
+                 "HealthyAfter=3s\nBreakerCrashes=4\nBreakerWindow=5s\nBreakerCooldown=6s\nBreakerProbes=7\nPriorityAging=7s\n"
                  "ScaleUpAt=80\nScaleDownAt=40\nScaleCooldown=12s\nSpawnRate=13\nSpawnBurst=14\nSlowStart=15s\n"
                  "QueueTimeout=8s\nRateLimit=10\nRateBurst=11\nAffinity=none\nAffinityWait=9ms\nSessionExclusive=yes\n");
         load_clean();
@@ -455,6 +456,7 @@ START_TEST(pool_keys) {
         ck_assert_int_eq(p->affinity, POOL_AFFINITY_SOFT);
         ck_assert_uint_eq(p->affinity_wait_usec, 0);
         ck_assert(!p->session_exclusive);
+        ck_assert_uint_eq(p->breaker_probes, 7);
 }
 END_TEST
 

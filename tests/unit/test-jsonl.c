@@ -115,7 +115,7 @@ START_TEST(cancel_line) {
         _cleanup_free_ char *line = NULL;
         size_t n;
 
-        ck_assert_int_eq(jsonl_cancel_encode("abc", &line, &n), 0);
+        ck_assert_int_eq(jsonl_cancel_encode("abc", NULL, &line, &n), 0);
         ck_assert_str_eq(line, "{\"cancel\":\"abc\"}\n");
         ck_assert_uint_eq(n, strlen(line));
 }

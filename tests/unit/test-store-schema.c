@@ -75,6 +75,25 @@ static const struct {
                 "  5, 5, 1700000000000000, 4102444800000000, 4102444800000000, 1700000000000000, 0);"
                 "INSERT INTO cache_bodies VALUES (1, x'68656c6c6f');",
         },
+        {
+                3,
+                SCHEMA_1(", cache INTEGER NOT NULL DEFAULT 0")
+                "CREATE TABLE cache (id INTEGER PRIMARY KEY, key BLOB NOT NULL, body INTEGER NOT NULL, method TEXT NOT NULL, worker_type TEXT NOT NULL,"
+                "  kind INTEGER NOT NULL, status INTEGER NOT NULL, code TEXT, encoding INTEGER NOT NULL, dictionary INTEGER NOT NULL, sum INTEGER NOT NULL,"
+                "  raw_size INTEGER NOT NULL, stored_size INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
+                "  stale_until INTEGER NOT NULL, last_access INTEGER NOT NULL, hits INTEGER NOT NULL) STRICT;"
+                "CREATE TABLE cache_bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+                "CREATE INDEX cache_by_access ON cache (last_access);"
+                "CREATE INDEX cache_by_end ON cache (stale_until);"
+                "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+
+                ROWS_1(", 0")
+                "UPDATE jobs SET cache = 2 WHERE id = 300;"
+                "INSERT INTO cache VALUES (72340172838076673, CAST(replace(hex(zeroblob(16)), '0', x'02') AS BLOB), 1, 'm', 'w', 0, 0, NULL, 0, 0, 907060870,"
+                "  5, 5, 1700000000000000, 4102444800000000, 4102444800000000, 1700000000000000, 0);"
+                "INSERT INTO cache_bodies VALUES (1, x'68656c6c6f');"
+                "INSERT INTO state VALUES ('item/pools', '{}');",
+        },
 };
 
 /* The schema that a database has, as in the fixtures. */
