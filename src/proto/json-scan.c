@@ -315,7 +315,8 @@ static int scan_failed(JsonScan *scan, int r) {
         return r;
 }
 
-int json_scan_next(JsonScan *scan, JsonMember *ret) {
+/* The next member of an object, or value of an array. */
+static int scan_step(JsonScan *scan, bool object, JsonMember *ret) {
         const char *p = scan->p, *end = scan->end;
         JsonMember m = {};
         bool first = scan->state == SCAN_BEGIN;
@@ -326,11 +327,11 @@ int json_scan_next(JsonScan *scan, JsonMember *ret) {
 
         p = skip_blanks(p, end);
         if (first) {
-                if (p >= end || *p != '{')
+                if (p >= end || *p != (object ? '{' : '['))
                         return scan_failed(scan, -EBADMSG);
                 p = skip_blanks(p + 1, end);
         }
-        if (p < end && *p == '}') {
+        if (p < end && *p == (object ? '}' : ']')) {
                 if (skip_blanks(p + 1, end) != end)
                         return scan_failed(scan, -EBADMSG);
                 scan->state = SCAN_END;
@@ -342,11 +343,13 @@ int json_scan_next(JsonScan *scan, JsonMember *ret) {
                 p = skip_blanks(p + 1, end);
         }
 
-        m.key = p;
-        p = scan_key(p, end, &m.key_size);
-        if (!p)
-                return scan_failed(scan, -EBADMSG);
-        p = skip_blanks(p, end);
+        if (object) {
+                m.key = p;
+                p = scan_key(p, end, &m.key_size);
+                if (!p)
+                        return scan_failed(scan, -EBADMSG);
+                p = skip_blanks(p, end);
+        }
         m.value = p;
         r = scan_value(&p, end, JSON_DEPTH_MAX - 1, &m.type);
         if (r < 0)
@@ -357,6 +360,14 @@ int json_scan_next(JsonScan *scan, JsonMember *ret) {
         scan->state = SCAN_AFTER;
         *ret = m;
         return 1;
+}
+
+int json_scan_next(JsonScan *scan, JsonMember *ret) {
+        return scan_step(scan, true, ret);
+}
+
+int json_scan_item(JsonScan *scan, JsonMember *ret) {
+        return scan_step(scan, false, ret);
 }
 
 static char *put_utf8(char *o, uint32_t c) {

@@ -44,6 +44,8 @@ void json_scan_begin(JsonScan *scan, const char *s, size_t size);
 /* Returns 1 with the next member, 0 at the end, -EBADMSG where the text is no JSON object, -E2BIG where it is nested too deeply.
  * Only the 0 says that the whole text is valid: act on nothing before it. After an error it stays that error. */
 int json_scan_next(JsonScan *scan, JsonMember *ret);
+/* The same for the values of an array, which have no keys. */
+int json_scan_item(JsonScan *scan, JsonMember *ret);
 
 /* True where the member's key is `name`, in whatever way it was escaped. `name` itself has no backslash. */
 bool json_member_is(const JsonMember *m, const char *name);

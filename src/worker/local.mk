@@ -15,6 +15,7 @@ libworker_a_SOURCES = \
 	%D%/worker-exec.c \
 	%D%/worker-frame.c \
 	%D%/worker-jsonl.c \
+	%D%/worker-lines.c \
 	%D%/worker-state.c \
 	%D%/worker-stderr.c \
 	%D%/worker-type.c %D%/worker-type.h \

@@ -219,6 +219,8 @@ EventFields worker_fields(const Worker *w);
 void worker_close_input(Worker *w);
 /* The environment of its process; `job` is the one that it is started for, or NULL. Returns 0 with a new array, or -ENOMEM. */
 int worker_environment(const Worker *w, const Job *job, char ***ret);
+/* Reads at most about `limit` bytes from w->io and hands on each whole line, without its line end. As WorkerProtocol.input(). */
+int worker_read_lines(Worker *w, size_t limit, int (*on_line)(Worker *w, const char *line, size_t size));
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);

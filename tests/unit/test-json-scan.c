@@ -383,5 +383,34 @@ START_TEST(numbers) {
 }
 END_TEST
 
+START_TEST(items) {
+        static const char text[] = " [ 1 , \"a\",{\"b\":[]} ,[2] ] ";
+        static const struct {
+                const char *text;
+                JsonType type;
+        } expected[] = { { "1", JSON_NUMBER }, { "\"a\"", JSON_STRING }, { "{\"b\":[]}", JSON_OBJECT }, { "[2]", JSON_ARRAY } };
+        static const char *const bad[] = { "", "{}", "1", "[1,]", "[,1]", "[1 2]", "[1]2", "[1" };
+        JsonMember m;
+        JsonScan scan;
+        int r;
+
+        json_scan_begin(&scan, text, sizeof(text) - 1);
+        for (size_t i = 0; i < 4; i++) {
+                ck_assert_int_eq(json_scan_item(&scan, &m), 1);
+                ck_assert(!m.key && m.type == expected[i].type && m.value_size == strlen(expected[i].text));
+                ck_assert(memcmp(m.value, expected[i].text, m.value_size) == 0);
+        }
+        ck_assert_int_eq(json_scan_item(&scan, &m), 0);
+        json_scan_begin(&scan, "[]", 2);
+        ck_assert_int_eq(json_scan_item(&scan, &m), 0);
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                json_scan_begin(&scan, bad[i], strlen(bad[i]));
+                while ((r = json_scan_item(&scan, &m)) > 0)
+                        ;
+                ck_assert_int_eq(r, -EBADMSG);
+        }
+}
+END_TEST
+
 UNIT_MAIN("json-scan", accepted, refused, cut_anywhere, string_offsets, depth, members, unescape, escape, round_trip, oneline,
-          numbers)
+          numbers, items)
