@@ -262,7 +262,7 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
                 r = check_directory(l, t);
         if (r == 0 && t->slots > 1 && t->protocol == PROTOCOL_EXEC)
                 r = loader_error(l, "Slots",
-                                 "Slots=%u: an exec worker has one job; Slots=1 is allowed, or Protocol=frame or jsonl",
+                                 "Slots=%u: an exec worker has one job; Slots=1 is allowed, or Protocol=frame, jsonl or mcp",
                                  t->slots);
         if (r == 0 && t->ready_explicit && t->protocol != PROTOCOL_JSONL)
                 r = loader_error(l, "Ready", "Ready=explicit: needs Protocol=jsonl, this is Protocol=%s%s", protocol,
@@ -270,6 +270,10 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
         if (r == 0 && t->heartbeat_usec > 0 && t->protocol != PROTOCOL_FRAME)
                 r = loader_error(l, "HeartbeatInterval", "HeartbeatInterval=%s: needs Protocol=frame, this is Protocol=%s",
                                  config_loader_find(l, "HeartbeatInterval")->value, protocol);
+        if (r == 0 && t->mcp_era != MCP_ERA_LEGACY && t->protocol != PROTOCOL_MCP)
+                r = loader_error(l, "McpEra", "McpEra=%s: needs Protocol=mcp, this is Protocol=%s", mcp_era_to_string(t->mcp_era), protocol);
+        if (r == 0 && t->protocol == PROTOCOL_MCP && !config_loader_find(l, "MaxCrashes"))
+                t->max_crashes = 1; /* a call may have done something before its server died: another one is for somebody to decide */
         if (r == 0 && t->retry_usec > t->retry_max_usec)
                 r = delays_error(l, "RetryDelay", t->retry_usec, "RetryDelayMax", t->retry_max_usec);
         if (r == 0 && t->protocol != PROTOCOL_EXEC && config_loader_find(l, "Output"))

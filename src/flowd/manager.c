@@ -453,6 +453,7 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         m->host.cgroup.fd = m->host.hot.epoll_fd = -1; /* manager_done() comes after every failure */
         list_init(&m->pools);
         list_init(&m->names);
+        list_init(&m->host.mcp_catalogs);
         m->changed.run = on_changed;
         m->tick.fire = on_tick;
         map_init(&m->pools_by_name, random_u64());
@@ -526,6 +527,7 @@ void manager_done(Manager *m) {
                 remove_pool(m, list_entry(l, Pool, link));
         if (m->jobs.host)
                 job_table_done(&m->jobs);
+        mcp_catalogs_prune(&m->host.mcp_catalogs, NULL, NULL);
         map_done(&m->pools_by_name);
         map_done(&m->host.by_pid);
         while ((n = m->names.next) && n != &m->names) {

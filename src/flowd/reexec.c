@@ -62,6 +62,25 @@ static int serialize_pools(Manager *m, StateWriter *sw, json_object *root) {
         return r;
 }
 
+static int serialize_catalogs(Manager *m, StateWriter *sw, json_object *root) {
+        json_object *a = json_object_new_array();
+        int r = 0;
+
+        LIST_FOREACH(l, &m->host.mcp_catalogs) {
+                _cleanup_(json_buffer_clear) JsonBuffer b = {};
+                json_object *o = json_object_new_object();
+
+                r = mcp_catalog_serialize(list_entry(l, McpCatalog, link), &b);
+                if (r >= 0)
+                        state_put_bytes(sw, o, "catalog", b.data, b.size);
+                json_object_array_add(a, o);
+                if (r < 0)
+                        break;
+        }
+        state_put_object(sw, root, "mcp", a);
+        return r;
+}
+
 static int serialize(Manager *m, StateWriter *sw, json_object *root) {
         json_object *server = json_object_new_object();
         int r;
@@ -78,6 +97,8 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
                 state_put_text(sw, root, "cgroup", m->host.cgroup.path);
         serialize_jobs(m, sw, root);
         r = serialize_pools(m, sw, root);
+        if (r >= 0)
+                r = serialize_catalogs(m, sw, root);
         if (r >= 0)
                 r = server_serialize(&m->server, sw, server);
         state_put_object(sw, root, "server", server);
@@ -240,6 +261,21 @@ static int restore_pools(Manager *m, const StateReader *sr) {
         return 0;
 }
 
+/* Only what can be read: what is missing is asked for anew. */
+static void restore_catalogs(Manager *m, const StateReader *sr) {
+        json_object *a = state_get_object(sr->root, "mcp");
+
+        for (size_t i = 0; a && i < json_object_array_length(a); i++) {
+                McpCatalog *c;
+                const uint8_t *p;
+                size_t n;
+
+                if (state_get_bytes(sr, json_object_array_get_idx(a, i), "catalog", &p, &n) &&
+                    mcp_catalog_deserialize((JsonSpan) { (const char *) p, n }, &c) >= 0)
+                        list_append(&m->host.mcp_catalogs, &c->link);
+        }
+}
+
 static int restore(Manager *m, const StateReader *sr) {
         const char *cgroup = state_get_text(sr->root, "cgroup"), *instance = state_get_text(sr->root, "instance");
         int r;
@@ -264,6 +300,7 @@ static int restore(Manager *m, const StateReader *sr) {
                 if (r < 0)
                         return r;
         }
+        restore_catalogs(m, sr);
         r = restore_jobs(m, sr);
         if (r >= 0)
                 r = restore_pools(m, sr);

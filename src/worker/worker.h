@@ -7,6 +7,7 @@
 #include "worker/frame-stream.h"
 #include "worker/host.h"
 #include "worker/job.h"
+#include "worker/mcp-catalog.h"
 #include "worker/worker-type.h"
 
 typedef enum WorkerState {
@@ -41,12 +42,16 @@ typedef enum SlotState {
 } SlotState;
 
 typedef struct Worker Worker;
+struct StateWriter;
+struct StateReader;
+struct json_object;
 
 typedef struct WorkerSlot {
         Worker *worker;
         SlotState state;
         Job *job;         /* a reference, while RUNNING */
         Job *held;        /* a reference, while FENCED: its next attempt waits for the end of this one */
+        uint64_t request; /* mcp: the id of its request */
         uint64_t job_id;  /* also while FENCED */
         uint32_t attempt;
         Timer timer;      /* RUNNING: the attempt's end; FENCED: CancelTimeout */
@@ -59,6 +64,9 @@ typedef struct WorkerOps {
         void (*job_lost)(Worker *w, Job *j);                   /* its attempt died with the worker, and is proven over */
         void (*job_released)(Worker *w, Job *j);               /* one that worker_hold() kept: its attempt is proven over */
         void (*dead)(Worker *w);                               /* to be followed by worker_free() */
+        /* of MCP servers; may be NULL */
+        void (*catalog)(Worker *w, McpCatalog *c);      /* what it offers is known, or has changed */
+        void (*notify)(Worker *w, const char *text, size_t size); /* a notification for all clients, as it stands: a resource has changed */
 } WorkerOps;
 
 typedef struct WorkerProtocol {
@@ -68,6 +76,8 @@ typedef struct WorkerProtocol {
         int (*input)(Worker *w, size_t limit);      /* reads about `limit` bytes at the most. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
         void (*exited)(Worker *w);                  /* the process has exited and was drained */
         void (*done)(Worker *w);                    /* frees what the adapter keeps */
+        void (*serialize)(Worker *w, struct StateWriter *sw, struct json_object *o);            /* both NULL: it keeps nothing across execve() */
+        int (*deserialize)(Worker *w, const struct StateReader *sr, const struct json_object *o);
 } WorkerProtocol;
 
 #define WORKER_RECENT_JOBS 64U
@@ -111,7 +121,8 @@ struct Worker {
         bool draining_end;      /* it has exited: what it had written is being read to the end */
 
         FrameStream stream;     /* frame */
-        uint8_t *buffer;        /* jsonl: the line; exec: the output */
+        struct McpServer *mcp;  /* mcp: what the adapter knows of its server */
+        uint8_t *buffer;        /* jsonl, mcp: the line; exec: the output */
         size_t used, room, scanned;
         uint32_t peer_features;
         uint32_t peer_frame_max;
@@ -193,9 +204,6 @@ uint64_t worker_rss(const Worker *w); /* bytes; 0 where unknown */
 const char *worker_state_to_string(WorkerState s);
 
 /* State across execve(). */
-struct StateWriter;
-struct StateReader;
-struct json_object;
 int worker_serialize(Worker *w, struct StateWriter *sw, struct json_object *o);
 /* `find_job` gives the job of an id, or NULL. The pool's callbacks are not called. */
 int worker_deserialize(const WorkerSpec *spec, const struct StateReader *sr, const struct json_object *o,
@@ -203,7 +211,7 @@ int worker_deserialize(const WorkerSpec *spec, const struct StateReader *sr, con
 
 /* --- for the protocol adapters --- */
 
-extern const WorkerProtocol worker_protocol_frame, worker_protocol_jsonl, worker_protocol_exec;
+extern const WorkerProtocol worker_protocol_frame, worker_protocol_jsonl, worker_protocol_exec, worker_protocol_mcp;
 
 void worker_event(Worker *w, WorkerEvent e);
 WorkerSlot *worker_find_slot(Worker *w, uint64_t job_id, uint32_t attempt); /* NULL where no slot has this attempt */
@@ -217,6 +225,8 @@ void worker_set_reason(Worker *w, const char *format, ...) _printf_(2, 3);
 EventFields worker_fields(const Worker *w);
 /* Stops watching and closes its input: it can hear us no more. */
 void worker_close_input(Worker *w);
+/* What a worker was started from, in one number that fits a JSON integer: a worker of another one is replaced. */
+uint64_t worker_type_fingerprint(const WorkerType *t);
 /* The environment of its process; `job` is the one that it is started for, or NULL. Returns 0 with a new array, or -ENOMEM. */
 int worker_environment(const Worker *w, const Job *job, char ***ret);
 /* Reads at most about `limit` bytes from w->io and hands on each whole line, without its line end. As WorkerProtocol.input(). */
@@ -224,5 +234,9 @@ int worker_read_lines(Worker *w, size_t limit, int (*on_line)(Worker *w, const c
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);
+/* Something that was said elsewhere and belongs there: into the tail. */
+void worker_stderr_add(Worker *w, const char *line, size_t size);
+/* The job that what a worker says can only be about, or NULL. */
+Job *worker_only_job(Worker *w);
 void worker_stderr_tell_dropped(Timer *t);
 void worker_log_line(Worker *w, Job *j, int level, const char *text, size_t size);

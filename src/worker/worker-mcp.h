@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Between the files of the MCP adapter: messages (worker-mcp.c), calls (worker-mcp-call.c), lists (worker-mcp-lists.c). */
+
+#include "worker/mcp-catalog.h"
+#include "worker/worker.h"
+
+typedef enum McpPhase {
+        MCP_HANDSHAKE,
+        MCP_SERVING,
+        MCP_REFUSED, /* the handshake has failed: nothing that it says counts any more */
+} McpPhase;
+
+/* Requests of flowd's own: one of each at a time. */
+typedef enum McpOwn {
+        MCP_OWN_DISCOVER,
+        MCP_OWN_INITIALIZE,
+        MCP_OWN_LIST,
+        MCP_OWN_LISTEN, /* modern: for as long as the server lives */
+        _MCP_OWN_MAX,
+} McpOwn;
+
+typedef struct McpServer {
+        Worker *worker;
+        McpPhase phase;
+        McpVersion version;
+        uint64_t sequence;          /* of the last request */
+        uint64_t own[_MCP_OWN_MAX]; /* their ids while they wait for an answer, else 0 */
+        unsigned noise;             /* lines in a row that were of no use */
+        unsigned unread;            /* answers to it that wait in the output queue, at the most */
+
+        /* lists */
+        unsigned offers;            /* bits of McpList */
+        unsigned todo;              /* bits: to be asked for in this go */
+        McpList current;
+        JsonBuffer text;            /* its items so far */
+        unsigned n, pages;
+        bool ready_after;           /* it is told to be ready when the lists are there */
+        Timer timer;                /* the answer is late; or: it is time to ask anew */
+} McpServer;
+
+#define MCP_NOISE_MAX 10000U          /* lines without an answer between them that are no messages, or about nothing */
+#define MCP_UNREAD_MAX 4096U          /* answers to a server that asks and does not read */
+#define MCP_LIST_TIMEOUT_USEC (30 * USEC_PER_SEC)
+#define MCP_LIST_PAUSE_USEC (1 * USEC_PER_SEC) /* between two goes, however often it says that its lists have changed */
+
+/* An id for a request: flowd's own numbers, never used twice, and they say what they are for. */
+#define MCP_INDEX_BITS 11U
+#define MCP_INDEX_MASK ((1U << MCP_INDEX_BITS) - 1)
+uint64_t mcp_next_id(McpServer *m, unsigned index);
+
+int mcp_send_own(Worker *w, McpOwn own, const char *method, JsonSpan params);
+/* The _meta of a request: flowd's own members, and those of `meta` (which may have no text) that they do not stand for. */
+int mcp_append_meta(const McpServer *m, uint64_t id, JsonSpan meta, JsonBuffer *b);
+JsonSpan mcp_id_span(uint64_t id, char buf[static 24]);
+
+/* --- calls --- */
+
+/* The request line of a job. Returns 0, -ENODATA (no method), -EINVAL (the payload is no object), -EOPNOTSUPP (a method that only flowd may use),
+ * -EBADMSG, -E2BIG, -ENOMEM. */
+int mcp_call_encode(const McpServer *m, Job *j, uint64_t id, JsonBuffer *b);
+/* A slot's answer. */
+void mcp_call_end(WorkerSlot *s, const JsonrpcMessage *msg);
+void mcp_call_progress(Worker *w, JsonSpan params);
+/* A log message of the server. */
+void mcp_log(Worker *w, JsonSpan params);
+
+/* --- lists --- */
+
+/* The handshake is over: `answer` is the server's word about itself. Tells that the worker is ready, now or when the lists are there. */
+void mcp_lists_begin(Worker *w, JsonSpan answer, JsonSpan capabilities);
+void mcp_lists_answer(Worker *w, const JsonrpcMessage *msg);
+/* The server says that a list has changed. */
+void mcp_lists_changed(Worker *w, McpList l);
+/* After a re-exec. */
+void mcp_lists_resume(Worker *w);
+void mcp_lists_end(Worker *w);
