@@ -110,6 +110,12 @@ void control_no_such_job(ControlClient *c, const char *id);
 void control_not_ended(ControlClient *c, uint64_t id);
 void control_payload_gone(ControlClient *c, uint64_t id);
 
+/* The pool that a parameter names; NULL after having answered. */
+Pool *need_pool(ControlClient *c, json_object *p, const char *key);
+
+/* methods-mcp.c */
+void method_pool_tools(ControlClient *c, json_object *p);
+
 /* methods-store.c */
 void method_list_jobs(ControlClient *c, json_object *p);
 void method_show_job(ControlClient *c, json_object *p);

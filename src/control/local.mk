@@ -7,6 +7,7 @@ libcontrol_a_SOURCES = \
 	%D%/control.c \
 	%D%/internal.h \
 	%D%/jobs.c \
+	%D%/methods-mcp.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/objects.c \

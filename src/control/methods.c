@@ -11,7 +11,7 @@
 #define WATCH_INTERVAL_USEC (1 * USEC_PER_SEC)
 #define WATCH_INTERVAL_MIN_USEC (100 * USEC_PER_MSEC)
 
-static Pool *need_pool(ControlClient *c, json_object *p, const char *key) {
+Pool *need_pool(ControlClient *c, json_object *p, const char *key) {
         const char *name = NULL;
         Pool *pool;
         int r = parameter_text(c, p, key, &name);
@@ -483,6 +483,7 @@ const Method control_methods[] = {
         { "BackupStore", method_backup_store, LEVEL_ADMIN },
         { "VacuumStore", method_vacuum_store, LEVEL_ADMIN },
         { "AcceptLoss", method_accept_loss, LEVEL_ADMIN },
+        { "PoolTools", method_pool_tools, LEVEL_OBSERVE },
         { "ScalePool", method_scale_pool, LEVEL_OPERATE },
         { "DrainPool", method_drain_pool, LEVEL_OPERATE },
         { "ResumePool", method_resume_pool, LEVEL_OPERATE },

@@ -151,6 +151,7 @@ int verb_status(Flowctl *c, int argc, char **argv);
 int verb_top(Flowctl *c, int argc, char **argv);
 int verb_pool_list(Flowctl *c, int argc, char **argv);
 int verb_pool_show(Flowctl *c, int argc, char **argv);
+int verb_pool_tools(Flowctl *c, int argc, char **argv);
 int verb_pool_scale(Flowctl *c, int argc, char **argv);
 int verb_pool_drain(Flowctl *c, int argc, char **argv);
 int verb_pool_resume(Flowctl *c, int argc, char **argv);

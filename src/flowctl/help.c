@@ -105,6 +105,7 @@ const Verb verbs[] = {
           "'flowctl store stats' says what was lost, as far as that is known." },
         { "pool list", "[POOL...]", 0, -1, 0, verb_pool_list, "List pools", NULL },
         { "pool show", "POOL...", 1, -1, 0, verb_pool_show, "Show all about a pool", NULL },
+        { "pool tools", "POOL", 1, 1, 0, verb_pool_tools, "List the tools of a pool of MCP servers", NULL },
         { "pool scale", "POOL N", 2, 2, 0, verb_pool_scale, "Set how many workers a pool keeps, from its Min= to its Max=", NULL },
         { "pool drain", "POOL...", 1, -1, 0, verb_pool_drain,
           "Start no more jobs in a pool; those running end, others wait", NULL },

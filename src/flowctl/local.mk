@@ -16,6 +16,7 @@ flowctl_SOURCES = \
 	%D%/main.c \
 	%D%/options.c \
 	%D%/outcome.c \
+	%D%/pool-tools.c \
 	%D%/pool.c %D%/pool-table.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/run.c \

@@ -126,6 +126,10 @@ def every_answer_is_as_described():
         call('CancelJob', id=failed)
         wait_until(lambda: f.job(failed)['state'] == 'cancelled')
         call('PurgeJobs', ids=[failed])
+        f.write_worker('m', worker(zoo_mcp(), 'mcp'))
+        f.write_pool('m', pool('m', Max=1))
+        call('Reload')
+        wait_until(lambda: call('PoolTools', pool='m')['known'])
         call('StoreStats')
         call('CheckStore')
         call('BackupStore', path=os.path.join(f.dir, 'copy'))
@@ -148,7 +152,7 @@ def errors_are_as_described():
         done = c.call('Submit', pool='w', method='echo', payload='x')['job']
         c.call('Wait', job=done)
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
-                          ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
+                          ('ScalePool', {'pool': 'w', 'target': 1000}), ('PoolTools', {'pool': 'w'}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
                           ('BackupStore', {'path': '/no/such'}), ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
             if method == 'Submit':
                 f.stop()

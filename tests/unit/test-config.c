@@ -194,7 +194,7 @@ START_TEST(worker_retries) {
 END_TEST
 
 START_TEST(worker_refused) {
-        refused_worker("Protocol=http", "Protocol=http: no such protocol; frame, jsonl or exec is allowed");
+        refused_worker("Protocol=http", "Protocol=http: no such protocol; frame, jsonl, exec or mcp is allowed");
         refused_worker("Output=xml", "Output=xml: no such kind of output; text, json or bytes is allowed");
         refused_worker("Ready=maybe", "Ready=maybe: no such way to be ready; auto or explicit is allowed");
         refused_worker("Slots=0", "Slots=0: out of range; a whole number from 1 to 1024 is allowed");
