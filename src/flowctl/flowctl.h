@@ -67,6 +67,7 @@ typedef enum OptionId {
         OPTION_OFFSET,
         OPTION_LENGTH,
         OPTION_ALL,
+        OPTION_DRY_RUN,
         _OPTION_MAX,
 } OptionId;
 
@@ -155,6 +156,7 @@ int verb_pool_tools(Flowctl *c, int argc, char **argv);
 int verb_pool_scale(Flowctl *c, int argc, char **argv);
 int verb_pool_drain(Flowctl *c, int argc, char **argv);
 int verb_pool_resume(Flowctl *c, int argc, char **argv);
+int verb_mcp_import(Flowctl *c, int argc, char **argv);
 int verb_worker_list(Flowctl *c, int argc, char **argv);
 int verb_worker_show(Flowctl *c, int argc, char **argv);
 int verb_worker_kill(Flowctl *c, int argc, char **argv);

@@ -61,6 +61,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_OFFSET] = { "offset", 0, "N", "Only what follows the first N bytes" },
         [OPTION_LENGTH] = { "length", 0, "N", "At most N bytes" },
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
+        [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Print what would be written, and write nothing" },
 };
 
 const Verb verbs[] = {
@@ -110,6 +111,9 @@ const Verb verbs[] = {
         { "pool drain", "POOL...", 1, -1, 0, verb_pool_drain,
           "Start no more jobs in a pool; those running end, others wait", NULL },
         { "pool resume", "POOL...", 1, -1, 0, verb_pool_resume, "End that", NULL },
+        { "mcp import", "FILE [DIR]", 1, 2, B(DRY_RUN), verb_mcp_import, "Make worker types and pools of a client's MCP servers",
+          "FILE is the client's configuration (claude_desktop_config.json, .mcp.json, .vscode/mcp.json, ...), or \"-\".\n"
+          "DIR is flowd's; without it, that of the instance that is meant. Nothing is overwritten." },
         { "worker list", "[POOL]", 0, 1, B(POOL), verb_worker_list, "List workers", NULL },
         { "worker show", "WORKER...", 1, -1, 0, verb_worker_show,
           "Show all about a worker, with the end of its standard error", NULL },

@@ -14,6 +14,7 @@ flowctl_SOURCES = \
 	%D%/help.c \
 	%D%/job.c %D%/job-table.h \
 	%D%/main.c \
+	%D%/mcp-import.c \
 	%D%/options.c \
 	%D%/outcome.c \
 	%D%/pool-tools.c \
