@@ -152,8 +152,8 @@ def errors_are_as_described():
         done = c.call('Submit', pool='w', method='echo', payload='x')['job']
         c.call('Wait', job=done)
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
-                          ('ScalePool', {'pool': 'w', 'target': 1000}), ('PoolTools', {'pool': 'w'}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
-                          ('BackupStore', {'path': '/no/such'}), ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
+                          ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
+                          ('PoolTools', {'pool': 'w'}), ('BackupStore', {'path': '/no/such'}), ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
             if method == 'Submit':
                 f.stop()
                 f.write_conf({'Store': 'no'})
