@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "control/internal.h"
+#include "worker/mcp-catalog.h"
 
 static char *member_text(JsonSpan object, const char *name) {
         char *text = NULL;
@@ -55,13 +56,13 @@ void method_pool_tools(ControlClient *c, json_object *p) {
                 return;
         }
         catalog = mcp_catalog_find(&c->server->host->mcp_catalogs, t->name, worker_type_fingerprint(t));
-        const McpItems *tools = catalog ? &catalog->items[MCP_TOOLS] : NULL;
+        const McpItems *tools = catalog ? &catalog->items[MCP_LIST_TOOLS] : NULL;
         o = json_object_new_object();
         json_object_object_add(o, "known", json_object_new_boolean(tools && tools->known));
         if (tools)
                 object_add_text(o, "reason", tools->error);
         if (catalog && catalog->server.size > 0)
-                object_add_text(o, "protocol", mcp_version_to_string(catalog->version));
+                object_add_text(o, "protocol", mcp_revision_to_string(catalog->version));
         json_object_object_add(o, "tools", tools ? tools_array(tools) : json_object_new_array());
         control_reply(c, o, false);
 }

@@ -18,6 +18,7 @@
 #include "basic/fd.h"
 #include "flowd/manager.h"
 #include "pool/durable.h"
+#include "worker/mcp-catalog.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
 #define STORE_POLL_USEC (5 * USEC_PER_MSEC) /* at the very end */

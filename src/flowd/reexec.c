@@ -16,6 +16,7 @@
 #include "basic/state.h"
 #include "flowd/manager.h"
 #include "pool/durable.h"
+#include "worker/mcp-catalog.h"
 
 #define RETRY_USEC (5 * USEC_PER_MSEC)   /* a memfd is on its way to somebody: wait until it has left */
 #define GIVE_UP_USEC (10 * USEC_PER_SEC)

@@ -10,6 +10,7 @@
 #include <json-c/json.h>
 
 #include "flowd/manager.h"
+#include "worker/mcp-catalog.h"
 
 static PoolConfig *find_config(const Config *c, const char *name) {
         for (size_t i = 0; i < c->n_pools; i++)

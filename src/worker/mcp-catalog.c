@@ -11,20 +11,20 @@
 #include "basic/str.h"
 #include "worker/mcp-catalog.h"
 
-static const char *const version_names[_MCP_VERSION_MAX] = {
-        [MCP_2024_11_05] = "2024-11-05",
-        [MCP_2025_03_26] = "2025-03-26",
-        [MCP_2025_06_18] = "2025-06-18",
-        [MCP_2025_11_25] = "2025-11-25",
-        [MCP_2026_07_28] = "2026-07-28",
+static const char *const version_names[_MCP_REVISION_MAX] = {
+        [MCP_REVISION_2024_11_05] = "2024-11-05",
+        [MCP_REVISION_2025_03_26] = "2025-03-26",
+        [MCP_REVISION_2025_06_18] = "2025-06-18",
+        [MCP_REVISION_2025_11_25] = "2025-11-25",
+        [MCP_REVISION_2026_07_28] = "2026-07-28",
 };
 
-const char *mcp_version_to_string(McpVersion v) {
-        return (unsigned) v < _MCP_VERSION_MAX ? version_names[v] : NULL;
+const char *mcp_revision_to_string(McpRevision v) {
+        return (unsigned) v < _MCP_REVISION_MAX ? version_names[v] : NULL;
 }
 
-int mcp_version_from_string(const char *s) {
-        for (int i = 0; i < _MCP_VERSION_MAX; i++)
+int mcp_revision_from_string(const char *s) {
+        for (int i = 0; i < _MCP_REVISION_MAX; i++)
                 if (streq(s, version_names[i]))
                         return i;
         return -EINVAL;
@@ -33,10 +33,10 @@ int mcp_version_from_string(const char *s) {
 static const struct {
         const char *method, *member, *noun;
 } lists[_MCP_LIST_MAX] = {
-        [MCP_TOOLS] = { "tools/list", "tools", "tool" },
-        [MCP_RESOURCES] = { "resources/list", "resources", "resource" },
-        [MCP_TEMPLATES] = { "resources/templates/list", "resourceTemplates", "resource template" },
-        [MCP_PROMPTS] = { "prompts/list", "prompts", "prompt" },
+        [MCP_LIST_TOOLS] = { "tools/list", "tools", "tool" },
+        [MCP_LIST_RESOURCES] = { "resources/list", "resources", "resource" },
+        [MCP_LIST_TEMPLATES] = { "resources/templates/list", "resourceTemplates", "resource template" },
+        [MCP_LIST_PROMPTS] = { "prompts/list", "prompts", "prompt" },
 };
 
 const char *mcp_list_method(McpList l) {
@@ -114,7 +114,7 @@ bool mcp_catalog_fresh(const McpCatalog *c) {
         return c->stale == 0;
 }
 
-int mcp_catalog_set_server(McpCatalog *c, McpVersion version, JsonSpan answer) {
+int mcp_catalog_set_server(McpCatalog *c, McpRevision version, JsonSpan answer) {
         JsonBuffer b = {};
 
         if (json_append(&b, answer.p, answer.size) < 0)
@@ -194,7 +194,7 @@ int mcp_catalog_serialize(const McpCatalog *c, JsonBuffer *b) {
         int r;
 
         snprintf(numbers, sizeof(numbers), ",\"fingerprint\":%llu,\"version\":\"%s\",\"stale\":%u,\"serial\":%llu,\"asked\":%llu",
-                 (unsigned long long) c->fingerprint, mcp_version_to_string(c->version), c->stale, (unsigned long long) c->serial,
+                 (unsigned long long) c->fingerprint, mcp_revision_to_string(c->version), c->stale, (unsigned long long) c->serial,
                  (unsigned long long) c->asked_usec);
         r = append_text(b, "{\"type\":");
         if (r >= 0)
@@ -255,7 +255,7 @@ int mcp_catalog_deserialize(JsonSpan text, McpCatalog **ret) {
         r = json_find(text, "version", &m);
         if (r <= 0 || json_span_text((JsonSpan) { m.value, m.value_size }, &version) < 0)
                 return -EBADMSG;
-        v = mcp_version_from_string(version);
+        v = mcp_revision_from_string(version);
         if (v < 0 || get_number(text, "fingerprint", &fingerprint) < 0 || get_number(text, "stale", &stale) < 0 ||
             get_number(text, "serial", &serial) < 0)
                 return -EBADMSG;
@@ -266,12 +266,12 @@ int mcp_catalog_deserialize(JsonSpan text, McpCatalog **ret) {
                 return -EBADMSG;
         r = json_find(text, "server", &m);
         if (r > 0)
-                r = mcp_catalog_set_server(c, (McpVersion) v, (JsonSpan) { m.value, m.value_size });
+                r = mcp_catalog_set_server(c, (McpRevision) v, (JsonSpan) { m.value, m.value_size });
         for (McpList l = 0; r >= 0 && l < _MCP_LIST_MAX; l++)
                 r = get_items(text, c, l);
         if (r < 0)
                 return r == -ENOMEM ? r : -EBADMSG;
-        c->version = (McpVersion) v;
+        c->version = (McpRevision) v;
         c->stale = (unsigned) stale & MCP_LISTS_ALL;
         c->serial = c->told = serial;
         *ret = TAKE_PTR(c);

@@ -7,23 +7,23 @@
 #include "proto/jsonrpc.h"
 #include "worker/worker-type.h"
 
-typedef enum McpVersion { /* oldest first */
-        MCP_2024_11_05,
-        MCP_2025_03_26,
-        MCP_2025_06_18,
-        MCP_2025_11_25,
-        MCP_2026_07_28, /* the one without a handshake: "modern" */
-        _MCP_VERSION_MAX,
-} McpVersion;
+typedef enum McpRevision { /* oldest first */
+        MCP_REVISION_2024_11_05,
+        MCP_REVISION_2025_03_26,
+        MCP_REVISION_2025_06_18,
+        MCP_REVISION_2025_11_25,
+        MCP_REVISION_2026_07_28, /* the one without a handshake: "modern" */
+        _MCP_REVISION_MAX,
+} McpRevision;
 
-#define MCP_LEGACY_LATEST MCP_2025_11_25
-#define MCP_MODERN MCP_2026_07_28
+#define MCP_REVISION_LEGACY MCP_REVISION_2025_11_25
+#define MCP_REVISION_MODERN MCP_REVISION_2026_07_28
 
 typedef enum McpList {
-        MCP_TOOLS,
-        MCP_RESOURCES,
-        MCP_TEMPLATES,
-        MCP_PROMPTS,
+        MCP_LIST_TOOLS,
+        MCP_LIST_RESOURCES,
+        MCP_LIST_TEMPLATES,
+        MCP_LIST_PROMPTS,
         _MCP_LIST_MAX,
 } McpList;
 
@@ -41,7 +41,7 @@ typedef struct McpCatalog {
         List link;             /* among the host's */
         char *type;            /* the worker type's name */
         uint64_t fingerprint;  /* and its definition: another one may offer something else */
-        McpVersion version;
+        McpRevision version;
         JsonBuffer server;     /* the answer to initialize or server/discover: serverInfo, capabilities, instructions */
         McpItems items[_MCP_LIST_MAX];
         unsigned stale;        /* bits of McpList: changed since they were asked for */
@@ -51,9 +51,9 @@ typedef struct McpCatalog {
         void *asker;           /* the Worker that is being asked now */
 } McpCatalog;
 
-const char *mcp_version_to_string(McpVersion v);
+const char *mcp_revision_to_string(McpRevision v);
 /* -EINVAL for a version that flowd does not speak. */
-int mcp_version_from_string(const char *s);
+int mcp_revision_from_string(const char *s);
 /* How a list is asked for ("tools/list"), in which member its items come ("tools"), and what one of them is called by a person ("tool"). */
 const char *mcp_list_method(McpList l);
 const char *mcp_list_member(McpList l);
@@ -67,7 +67,7 @@ McpCatalog *mcp_catalog_free(McpCatalog *c);
 /* All is known and nothing has changed since. */
 bool mcp_catalog_fresh(const McpCatalog *c);
 /* Takes over what the server has answered about itself. Returns 0 or -ENOMEM. */
-int mcp_catalog_set_server(McpCatalog *c, McpVersion version, JsonSpan answer);
+int mcp_catalog_set_server(McpCatalog *c, McpRevision version, JsonSpan answer);
 /* Replaces a list by what mcp_page_read() has gathered (taken over), or by an empty one where it is zero. Returns 0 or -ENOMEM. */
 int mcp_catalog_set_items(McpCatalog *c, McpList l, JsonBuffer *text, unsigned n);
 /* A list could not be had: the one that there is stays. The error is taken over. */

@@ -83,7 +83,7 @@ static int append_text(JsonBuffer *b, const char *s) {
         return json_append(b, s, strlen(s));
 }
 
-static int tool_params(const McpServer *m, const Job *j, uint64_t id, JsonSpan arguments, JsonBuffer *b) {
+static int tool_params(const McpWorker *m, const Job *j, uint64_t id, JsonSpan arguments, JsonBuffer *b) {
         int r = append_text(b, "{\"name\":");
 
         if (r >= 0)
@@ -95,11 +95,11 @@ static int tool_params(const McpServer *m, const Job *j, uint64_t id, JsonSpan a
         if (r >= 0)
                 r = append_text(b, ",\"_meta\":");
         if (r >= 0)
-                r = mcp_append_meta(m, id, (JsonSpan) {}, b);
+                r = mcp_worker_append_meta(m, id, (JsonSpan) {}, b);
         return r < 0 ? r : append_text(b, "}");
 }
 
-static int request_params(const McpServer *m, uint64_t id, JsonSpan payload, JsonBuffer *b) {
+static int request_params(const McpWorker *m, uint64_t id, JsonSpan payload, JsonBuffer *b) {
         _cleanup_(json_buffer_clear) JsonBuffer meta = {};
         JsonSpan was = {};
         JsonMember member;
@@ -111,11 +111,11 @@ static int request_params(const McpServer *m, uint64_t id, JsonSpan payload, Jso
                 return -EBADMSG;
         if (r > 0)
                 was = (JsonSpan) { member.value, member.value_size };
-        r = mcp_append_meta(m, id, was, &meta);
+        r = mcp_worker_append_meta(m, id, was, &meta);
         return r < 0 ? r : json_append_with(b, payload, "_meta", (JsonSpan) { meta.data, meta.size });
 }
 
-int mcp_call_encode(const McpServer *m, Job *j, uint64_t id, JsonBuffer *b) {
+int mcp_worker_call_encode(const McpWorker *m, Job *j, uint64_t id, JsonBuffer *b) {
         _cleanup_(json_buffer_clear) JsonBuffer params = {};
         JsonSpan payload;
         char buf[24];
@@ -135,7 +135,7 @@ int mcp_call_encode(const McpServer *m, Job *j, uint64_t id, JsonBuffer *b) {
                 r = request_params(m, id, payload, &params);
         if (r < 0)
                 return r;
-        return jsonrpc_append_request(b, mcp_id_span(id, buf), kind == KIND_TOOL ? "tools/call" : j->method, (JsonSpan) { params.data, params.size });
+        return jsonrpc_append_request(b, mcp_worker_id_span(id, buf), kind == KIND_TOOL ? "tools/call" : j->method, (JsonSpan) { params.data, params.size });
 }
 
 /* --- answers --- */
@@ -191,7 +191,7 @@ static void keep(JobResult *r, JsonSpan data, uint64_t result_max) {
         }
 }
 
-void mcp_call_end(WorkerSlot *s, const JsonrpcMessage *msg) {
+void mcp_worker_call_end(WorkerSlot *s, const JsonrpcMessage *msg) {
         uint64_t max = s->worker->type->result_max;
         JobResult r = { .status = FRAME_COMPLETED };
 
@@ -224,7 +224,7 @@ void mcp_call_end(WorkerSlot *s, const JsonrpcMessage *msg) {
 
 /* --- meanwhile --- */
 
-void mcp_call_progress(Worker *w, JsonSpan params) {
+void mcp_worker_call_progress(Worker *w, JsonSpan params) {
         _cleanup_free_ char *text = NULL;
         JsonMember token, progress, total, message;
         double done = 0, all = 0;
@@ -260,7 +260,7 @@ static int level_from_span(JsonSpan span) {
         return LOG_INFO;
 }
 
-void mcp_log(Worker *w, JsonSpan params) {
+void mcp_worker_log(Worker *w, JsonSpan params) {
         _cleanup_(json_buffer_clear) JsonBuffer b = {};
         _cleanup_free_ char *logger = NULL, *text = NULL;
         JsonMember level, name, data;

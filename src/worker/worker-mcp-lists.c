@@ -30,7 +30,7 @@ static const char *server_text(const McpCatalog *c, const char *name, char **ret
         JsonMember info, m;
         JsonSpan server = { c->server.data, c->server.size };
 
-        if (c->version == MCP_MODERN) {
+        if (c->version == MCP_REVISION_MODERN) {
                 if (json_find(server, "_meta", &info) <= 0 ||
                     json_find((JsonSpan) { info.value, info.value_size }, "io.modelcontextprotocol/serverInfo", &info) <= 0)
                         return "";
@@ -48,20 +48,20 @@ static void tell(Worker *w, const McpCatalog *c) {
 
         for (McpList l = 0; l < _MCP_LIST_MAX; l++)
                 n[l] = c->items[l].n;
-        event_send(w->host, EVENT_MCP_LISTS, &f, "%s (%.100s %.40s, MCP %s) offers %u tool%s, %u resource%s, %u resource template%s and %u prompt%s", w->name,
-                   server_text(c, "name", &name), server_text(c, "version", &version), mcp_version_to_string(c->version), n[MCP_TOOLS],
-                   plural(n[MCP_TOOLS]), n[MCP_RESOURCES], plural(n[MCP_RESOURCES]), n[MCP_TEMPLATES], plural(n[MCP_TEMPLATES]), n[MCP_PROMPTS],
-                   plural(n[MCP_PROMPTS]));
+        event_send(w->host, EVENT_MCP_LISTS, &f, "%s (%.100s %.40s, MCP %s) offers %u tool%s, %u resource%s, %u resource template%s and %u prompt%s",
+                   w->name, server_text(c, "name", &name), server_text(c, "version", &version), mcp_revision_to_string(c->version),
+                   n[MCP_LIST_TOOLS], plural(n[MCP_LIST_TOOLS]), n[MCP_LIST_RESOURCES], plural(n[MCP_LIST_RESOURCES]), n[MCP_LIST_TEMPLATES],
+                   plural(n[MCP_LIST_TEMPLATES]), n[MCP_LIST_PROMPTS], plural(n[MCP_LIST_PROMPTS]));
 }
 
-static void drop_text(McpServer *m) {
+static void drop_text(McpWorker *m) {
         json_buffer_clear(&m->text);
         m->n = m->pages = 0;
 }
 
 /* This go is over: all lists have been asked for. */
 static void finish(Worker *w, McpCatalog *c) {
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
 
         drop_text(m);
         timer_disarm(&w->host->timers, &m->timer);
@@ -81,7 +81,7 @@ static void finish(Worker *w, McpCatalog *c) {
 
 /* What is asked for now could not be had. */
 static void give_up(Worker *w, char *why) {
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
         McpCatalog *c = catalog_of(w, false);
         EventFields f = worker_fields(w);
 
@@ -97,9 +97,9 @@ static void give_up(Worker *w, char *why) {
 
 static void ask_page(Worker *w, const char *cursor) {
         _cleanup_free_ char *params = cursor ? str_printf("{\"cursor\":%s}", cursor) : strdup("{}");
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
 
-        if (!params || mcp_send_own(w, MCP_OWN_LIST, mcp_list_method(m->current), (JsonSpan) { params, strlen(params) }) < 0) {
+        if (!params || mcp_worker_send_own(w, MCP_OWN_LIST, mcp_list_method(m->current), (JsonSpan) { params, strlen(params) }) < 0) {
                 give_up(w, strdup("out of memory"));
                 return;
         }
@@ -107,7 +107,7 @@ static void ask_page(Worker *w, const char *cursor) {
 }
 
 static void ask_next(Worker *w) {
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
         McpCatalog *c = catalog_of(w, false);
 
         if (!c) { /* the type is not configured any more */
@@ -133,7 +133,7 @@ static void ask_next(Worker *w) {
 }
 
 static void on_timer(Timer *t) {
-        McpServer *m = CONTAINER_OF(t, McpServer, timer);
+        McpWorker *m = CONTAINER_OF(t, McpWorker, timer);
         Worker *w = m->worker;
         McpCatalog *c = catalog_of(w, false);
 
@@ -153,9 +153,9 @@ static void on_timer(Timer *t) {
         ask_next(w);
 }
 
-void mcp_lists_begin(Worker *w, JsonSpan answer, JsonSpan capabilities) {
+void mcp_worker_lists_begin(Worker *w, JsonSpan answer, JsonSpan capabilities) {
         static const char *const capability[_MCP_LIST_MAX] = { "tools", "resources", "resources", "prompts" };
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
         McpCatalog *c = catalog_of(w, true);
         JsonMember member;
 
@@ -177,9 +177,9 @@ void mcp_lists_begin(Worker *w, JsonSpan answer, JsonSpan capabilities) {
         ask_next(w);
 }
 
-void mcp_lists_answer(Worker *w, const JsonrpcMessage *msg) {
+void mcp_worker_lists_answer(Worker *w, const JsonrpcMessage *msg) {
         _cleanup_free_ char *cursor = NULL, *text = NULL;
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
         McpCatalog *c = catalog_of(w, false);
         int64_t code = 0;
         int r;
@@ -221,8 +221,8 @@ void mcp_lists_answer(Worker *w, const JsonrpcMessage *msg) {
         ask_next(w);
 }
 
-void mcp_lists_changed(Worker *w, McpList l) {
-        McpServer *m = w->mcp;
+void mcp_worker_lists_changed(Worker *w, McpList l) {
+        McpWorker *m = w->mcp;
         McpCatalog *c = catalog_of(w, false);
 
         if (!c || w->state >= WORKER_DRAINING)
@@ -232,9 +232,9 @@ void mcp_lists_changed(Worker *w, McpList l) {
                 timer_arm(&w->host->timers, &m->timer, now_usec() + MCP_LIST_PAUSE_USEC);
 }
 
-void mcp_lists_resume(Worker *w) {
+void mcp_worker_lists_resume(Worker *w) {
         McpCatalog *c = catalog_of(w, true);
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
 
         m->timer.fire = on_timer;
         for (McpList l = 0; c && l < _MCP_LIST_MAX; l++)
@@ -244,8 +244,8 @@ void mcp_lists_resume(Worker *w) {
                 timer_arm(&w->host->timers, &m->timer, now_usec());
 }
 
-void mcp_lists_end(Worker *w) {
-        McpServer *m = w->mcp;
+void mcp_worker_lists_end(Worker *w) {
+        McpWorker *m = w->mcp;
 
         timer_disarm(&w->host->timers, &m->timer);
         m->own[MCP_OWN_LIST] = 0;

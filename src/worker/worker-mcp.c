@@ -18,13 +18,13 @@
 #include "basic/state.h"
 #include "worker/worker-mcp.h"
 
-JsonSpan mcp_id_span(uint64_t id, char buf[static 24]) {
+JsonSpan mcp_worker_id_span(uint64_t id, char buf[static 24]) {
         int n = snprintf(buf, 24, "%llu", (unsigned long long) id);
 
         return (JsonSpan) { buf, (size_t) n };
 }
 
-uint64_t mcp_next_id(McpServer *m, unsigned index) {
+uint64_t mcp_worker_next_id(McpWorker *m, unsigned index) {
         return ++m->sequence << MCP_INDEX_BITS | index;
 }
 
@@ -37,11 +37,11 @@ static int queue_line(Worker *w, JsonBuffer *b, int r) {
         return r;
 }
 
-int mcp_append_meta(const McpServer *m, uint64_t id, JsonSpan meta, JsonBuffer *b) {
+int mcp_worker_append_meta(const McpWorker *m, uint64_t id, JsonSpan meta, JsonBuffer *b) {
         static const char modern[] = "{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\","
                                      "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"flowd\",\"version\":\"" PACKAGE_VERSION "\"},"
                                      "\"io.modelcontextprotocol/clientCapabilities\":{}";
-        bool first = m->version != MCP_MODERN;
+        bool first = m->version != MCP_REVISION_MODERN;
         char text[64];
         JsonMember member;
         JsonScan scan;
@@ -72,23 +72,23 @@ int mcp_append_meta(const McpServer *m, uint64_t id, JsonSpan meta, JsonBuffer *
         return r < 0 ? r : json_append(b, "}", 1);
 }
 
-int mcp_send_own(Worker *w, McpOwn own, const char *method, JsonSpan params) {
-        McpServer *m = w->mcp;
+int mcp_worker_send_own(Worker *w, McpOwn own, const char *method, JsonSpan params) {
+        McpWorker *m = w->mcp;
         _cleanup_(json_buffer_clear) JsonBuffer meta = {}, whole = {};
         JsonBuffer b = {};
         char buf[24];
         int r;
 
-        m->own[own] = mcp_next_id(m, WORKER_SLOTS_MAX + own);
-        if (m->version == MCP_MODERN) {
-                r = mcp_append_meta(m, 0, (JsonSpan) {}, &meta);
+        m->own[own] = mcp_worker_next_id(m, WORKER_SLOTS_MAX + own);
+        if (m->version == MCP_REVISION_MODERN) {
+                r = mcp_worker_append_meta(m, 0, (JsonSpan) {}, &meta);
                 if (r >= 0)
                         r = json_append_with(&whole, params, "_meta", (JsonSpan) { meta.data, meta.size });
                 if (r < 0)
                         return r;
                 params = (JsonSpan) { whole.data, whole.size };
         }
-        r = jsonrpc_append_request(&b, mcp_id_span(m->own[own], buf), method, params);
+        r = jsonrpc_append_request(&b, mcp_worker_id_span(m->own[own], buf), method, params);
         return queue_line(w, &b, r);
 }
 
@@ -96,12 +96,12 @@ static int send_initialize(Worker *w) {
         static const char params[] = "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},"
                                      "\"clientInfo\":{\"name\":\"flowd\",\"title\":\"flowd\",\"version\":\"" PACKAGE_VERSION "\"}}";
 
-        w->mcp->version = MCP_LEGACY_LATEST;
-        return mcp_send_own(w, MCP_OWN_INITIALIZE, "initialize", JSON_SPAN(params));
+        w->mcp->version = MCP_REVISION_LEGACY;
+        return mcp_worker_send_own(w, MCP_OWN_INITIALIZE, "initialize", JSON_SPAN(params));
 }
 
 static int mcp_start(Worker *w) {
-        McpServer *m = new0(McpServer, 1);
+        McpWorker *m = new0(McpWorker, 1);
 
         if (!m)
                 return -ENOMEM;
@@ -109,8 +109,8 @@ static int mcp_start(Worker *w) {
         w->mcp = m;
         if (w->type->mcp_era == MCP_ERA_LEGACY)
                 return send_initialize(w);
-        m->version = MCP_MODERN;
-        return mcp_send_own(w, MCP_OWN_DISCOVER, "server/discover", (JsonSpan) {});
+        m->version = MCP_REVISION_MODERN;
+        return mcp_worker_send_own(w, MCP_OWN_DISCOVER, "server/discover", (JsonSpan) {});
 }
 
 /* --- the handshake's end --- */
@@ -163,21 +163,21 @@ static void on_initialized(Worker *w, JsonSpan result) {
                 refuse_start(w, "answered initialize without a protocolVersion");
                 return;
         }
-        r = mcp_version_from_string(version);
-        if (r < 0 || r > MCP_LEGACY_LATEST) {
+        r = mcp_revision_from_string(version);
+        if (r < 0 || r > MCP_REVISION_LEGACY) {
                 refuse_start(w, "answered initialize with protocol version %.40s, which flowd does not speak; it speaks %s to %s%s", version,
-                             mcp_version_to_string(MCP_2024_11_05), mcp_version_to_string(MCP_LEGACY_LATEST),
-                             r == MCP_MODERN ? " there, and this one with McpEra=modern" : "");
+                             mcp_revision_to_string(MCP_REVISION_2024_11_05), mcp_revision_to_string(MCP_REVISION_LEGACY),
+                             r == MCP_REVISION_MODERN ? " there, and this one with McpEra=modern" : "");
                 return;
         }
-        w->mcp->version = (McpVersion) r;
+        w->mcp->version = (McpRevision) r;
         r = jsonrpc_append_request(&b, (JsonSpan) {}, "notifications/initialized", (JsonSpan) {});
         if (queue_line(w, &b, r) < 0) {
                 refuse_start(w, "could not be told that it is initialized: out of memory");
                 return;
         }
         w->mcp->phase = MCP_SERVING;
-        mcp_lists_begin(w, result, find_object(result, "capabilities"));
+        mcp_worker_lists_begin(w, result, find_object(result, "capabilities"));
 }
 
 /* True where the server has the one modern version that flowd speaks. */
@@ -190,7 +190,7 @@ static bool speaks_modern(JsonSpan result) {
                 return false;
         json_scan_begin(&scan, array.value, array.value_size);
         while (json_scan_item(&scan, &m) > 0)
-                found |= json_span_is((JsonSpan) { m.value, m.value_size }, mcp_version_to_string(MCP_MODERN));
+                found |= json_span_is((JsonSpan) { m.value, m.value_size }, mcp_revision_to_string(MCP_REVISION_MODERN));
         return found;
 }
 
@@ -208,7 +208,7 @@ static int send_listen(Worker *w, JsonSpan capabilities) {
                         any = true;
                 }
         (void) snprintf(p, sizeof(params) - (size_t) (p - params), "}}");
-        return any ? mcp_send_own(w, MCP_OWN_LISTEN, "subscriptions/listen", (JsonSpan) { params, strlen(params) }) : 0;
+        return any ? mcp_worker_send_own(w, MCP_OWN_LISTEN, "subscriptions/listen", (JsonSpan) { params, strlen(params) }) : 0;
 }
 
 static void on_discovered(Worker *w, const JsonrpcMessage *msg) {
@@ -219,14 +219,15 @@ static void on_discovered(Worker *w, const JsonrpcMessage *msg) {
 
                 w->mcp->phase = MCP_SERVING;
                 (void) send_listen(w, capabilities); /* without it lists are renewed with their workers */
-                mcp_lists_begin(w, msg->result, capabilities);
+                mcp_worker_lists_begin(w, msg->result, capabilities);
         } else if (automatic) {
                 if (send_initialize(w) < 0)
                         refuse_start(w, "could not be asked to initialize: out of memory");
         } else if (msg->type == JSONRPC_ERROR)
                 refuse_error(w, MCP_OWN_DISCOVER, msg->error);
         else
-                refuse_start(w, "answered server/discover without %s among its supportedVersions; try McpEra=legacy", mcp_version_to_string(MCP_MODERN));
+                refuse_start(w, "answered server/discover without %s among its supportedVersions; try McpEra=legacy",
+                             mcp_revision_to_string(MCP_REVISION_MODERN));
 }
 
 /* --- what it says --- */
@@ -271,7 +272,7 @@ static int broken(Worker *w, JsonSpan id, const char *why, const char *line, siz
                 return noise(w, "are no messages", line, size);
         if (w->n_fenced == 0 && !handshake) {
                 if (w->n_running == 0) {
-                        mcp_lists_answer(w, NULL);
+                        mcp_worker_lists_answer(w, NULL);
                         return 0;
                 }
                 for (unsigned i = 0; i < w->n_slots && w->n_running == 1 && own[MCP_OWN_LIST] == 0; i++)
@@ -283,13 +284,13 @@ static int broken(Worker *w, JsonSpan id, const char *why, const char *line, siz
 }
 
 static int on_answer(Worker *w, const JsonrpcMessage *msg, const char *line, size_t size) {
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
         WorkerSlot *s = find_request(w, msg->id);
         uint64_t id;
 
         if (s) {
                 m->noise = 0;
-                mcp_call_end(s, msg);
+                mcp_worker_call_end(s, msg);
                 return 0;
         }
         if (json_span_u64(msg->id, &id) < 0 || id >> MCP_INDEX_BITS > m->sequence || id >> MCP_INDEX_BITS == 0)
@@ -311,7 +312,7 @@ static int on_answer(Worker *w, const JsonrpcMessage *msg, const char *line, siz
                         on_initialized(w, msg->result);
                 return 0;
         case MCP_OWN_LIST:
-                mcp_lists_answer(w, msg);
+                mcp_worker_lists_answer(w, msg);
                 return 0;
         default:
                 return 0; /* it will not tell of changes any more */
@@ -319,7 +320,7 @@ static int on_answer(Worker *w, const JsonrpcMessage *msg, const char *line, siz
 }
 
 static int on_request(Worker *w, const JsonrpcMessage *msg) {
-        McpServer *m = w->mcp;
+        McpWorker *m = w->mcp;
         JsonBuffer b = {};
         int r;
 
@@ -328,7 +329,7 @@ static int on_request(Worker *w, const JsonrpcMessage *msg) {
                 worker_set_reason(w, "asked %u times and does not read the answers", MCP_UNREAD_MAX);
                 return -EBADMSG;
         }
-        if (json_span_is(msg->method, "ping") && m->version != MCP_MODERN)
+        if (json_span_is(msg->method, "ping") && m->version != MCP_REVISION_MODERN)
                 r = jsonrpc_append_result(&b, msg->id, JSON_SPAN("{}"));
         else
                 r = jsonrpc_append_error(&b, msg->id, JSONRPC_METHOD_NOT_FOUND, "flowd has told this server of no such capability", (JsonSpan) {});
@@ -337,22 +338,22 @@ static int on_request(Worker *w, const JsonrpcMessage *msg) {
 
 static void on_notification(Worker *w, const JsonrpcMessage *msg, const char *line, size_t size) {
         if (json_span_is(msg->method, "notifications/progress")) {
-                mcp_call_progress(w, msg->params);
+                mcp_worker_call_progress(w, msg->params);
                 return;
         }
         if (json_span_is(msg->method, "notifications/message")) {
-                mcp_log(w, msg->params);
+                mcp_worker_log(w, msg->params);
                 return;
         }
         if (w->mcp->phase != MCP_SERVING)
                 return; /* some tell of changes before they have been asked anything */
         if (json_span_is(msg->method, "notifications/tools/list_changed"))
-                mcp_lists_changed(w, MCP_TOOLS);
+                mcp_worker_lists_changed(w, MCP_LIST_TOOLS);
         else if (json_span_is(msg->method, "notifications/prompts/list_changed"))
-                mcp_lists_changed(w, MCP_PROMPTS);
+                mcp_worker_lists_changed(w, MCP_LIST_PROMPTS);
         else if (json_span_is(msg->method, "notifications/resources/list_changed")) {
-                mcp_lists_changed(w, MCP_RESOURCES);
-                mcp_lists_changed(w, MCP_TEMPLATES);
+                mcp_worker_lists_changed(w, MCP_LIST_RESOURCES);
+                mcp_worker_lists_changed(w, MCP_LIST_TEMPLATES);
         } else if (json_span_is(msg->method, "notifications/resources/updated") && w->ops->notify)
                 w->ops->notify(w, line, size);
 }
@@ -410,12 +411,12 @@ static int mcp_input(Worker *w, size_t limit) {
 
 static int mcp_assign(Worker *w, WorkerSlot *s) {
         JsonBuffer b = {};
-        uint64_t id = mcp_next_id(w->mcp, (unsigned) (s - w->slots));
+        uint64_t id = mcp_worker_next_id(w->mcp, (unsigned) (s - w->slots));
         int r;
 
         if (blob_size(s->job->payload) > w->host->json_max)
                 return -EMSGSIZE;
-        r = mcp_call_encode(w->mcp, s->job, id, &b);
+        r = mcp_worker_call_encode(w->mcp, s->job, id, &b);
         if (r >= 0 && b.size > w->host->json_max)
                 r = -EMSGSIZE;
         s->request = id;
@@ -432,13 +433,13 @@ static int mcp_cancel(Worker *w, WorkerSlot *s) {
 }
 
 static void mcp_exited(Worker *w) {
-        mcp_lists_end(w);
+        mcp_worker_lists_end(w);
 }
 
 static void mcp_done(Worker *w) {
         if (!w->mcp)
                 return;
-        mcp_lists_end(w);
+        mcp_worker_lists_end(w);
         json_buffer_clear(&w->mcp->text);
         free(w->mcp);
         w->mcp = NULL;
@@ -447,11 +448,11 @@ static void mcp_done(Worker *w) {
 /* --- across execve() --- */
 
 static void mcp_serialize(Worker *w, struct StateWriter *sw, json_object *o) {
-        const McpServer *m = w->mcp;
+        const McpWorker *m = w->mcp;
         json_object *e = json_object_new_object();
 
         state_put_int(sw, e, "phase", m->phase);
-        state_put_text(sw, e, "version", mcp_version_to_string(m->version));
+        state_put_text(sw, e, "version", mcp_revision_to_string(m->version));
         state_put_int(sw, e, "sequence", (int64_t) m->sequence);
         state_put_int(sw, e, "noise", m->noise);
         state_put_int(sw, e, "offers", m->offers);
@@ -465,7 +466,7 @@ static void mcp_serialize(Worker *w, struct StateWriter *sw, json_object *o) {
 /* A list that was being asked for is asked for anew: its answer is then one to a request that has ended. */
 static int mcp_deserialize(Worker *w, const struct StateReader *sr, const json_object *o) {
         const json_object *e = state_get_object(o, "mcp");
-        McpServer *m = new0(McpServer, 1);
+        McpWorker *m = new0(McpWorker, 1);
         int v;
 
         (void) sr;
@@ -473,10 +474,10 @@ static int mcp_deserialize(Worker *w, const struct StateReader *sr, const json_o
                 return -ENOMEM;
         m->worker = w;
         w->mcp = m;
-        v = mcp_version_from_string(strempty(state_get_text(e, "version")));
+        v = mcp_revision_from_string(strempty(state_get_text(e, "version")));
         if (v < 0)
                 return -EBADMSG;
-        m->version = (McpVersion) v;
+        m->version = (McpRevision) v;
         m->phase = (McpPhase) MIN((uint64_t) state_get_int(e, "phase"), (uint64_t) MCP_REFUSED);
         m->sequence = (uint64_t) state_get_int(e, "sequence");
         m->noise = (unsigned) state_get_int(e, "noise");
@@ -486,7 +487,7 @@ static int mcp_deserialize(Worker *w, const struct StateReader *sr, const json_o
         m->own[MCP_OWN_INITIALIZE] = (uint64_t) state_get_int(e, "initialize");
         m->own[MCP_OWN_LISTEN] = (uint64_t) state_get_int(e, "listen");
         if (m->phase == MCP_SERVING)
-                mcp_lists_resume(w);
+                mcp_worker_lists_resume(w);
         return 0;
 }
 

@@ -21,10 +21,10 @@ typedef enum McpOwn {
         _MCP_OWN_MAX,
 } McpOwn;
 
-typedef struct McpServer {
+typedef struct McpWorker {
         Worker *worker;
         McpPhase phase;
-        McpVersion version;
+        McpRevision version;
         uint64_t sequence;          /* of the last request */
         uint64_t own[_MCP_OWN_MAX]; /* their ids while they wait for an answer, else 0 */
         unsigned noise;             /* lines in a row that were of no use */
@@ -38,7 +38,7 @@ typedef struct McpServer {
         unsigned n, pages;
         bool ready_after;           /* it is told to be ready when the lists are there */
         Timer timer;                /* the answer is late; or: it is time to ask anew */
-} McpServer;
+} McpWorker;
 
 #define MCP_NOISE_MAX 10000U          /* lines without an answer between them that are no messages, or about nothing */
 #define MCP_UNREAD_MAX 4096U          /* answers to a server that asks and does not read */
@@ -48,31 +48,31 @@ typedef struct McpServer {
 /* An id for a request: flowd's own numbers, never used twice, and they say what they are for. */
 #define MCP_INDEX_BITS 11U
 #define MCP_INDEX_MASK ((1U << MCP_INDEX_BITS) - 1)
-uint64_t mcp_next_id(McpServer *m, unsigned index);
+uint64_t mcp_worker_next_id(McpWorker *m, unsigned index);
 
-int mcp_send_own(Worker *w, McpOwn own, const char *method, JsonSpan params);
+int mcp_worker_send_own(Worker *w, McpOwn own, const char *method, JsonSpan params);
 /* The _meta of a request: flowd's own members, and those of `meta` (which may have no text) that they do not stand for. */
-int mcp_append_meta(const McpServer *m, uint64_t id, JsonSpan meta, JsonBuffer *b);
-JsonSpan mcp_id_span(uint64_t id, char buf[static 24]);
+int mcp_worker_append_meta(const McpWorker *m, uint64_t id, JsonSpan meta, JsonBuffer *b);
+JsonSpan mcp_worker_id_span(uint64_t id, char buf[static 24]);
 
 /* --- calls --- */
 
 /* The request line of a job. Returns 0, -ENODATA (no method), -EINVAL (the payload is no object), -EOPNOTSUPP (a method that only flowd may use),
  * -EBADMSG, -E2BIG, -ENOMEM. */
-int mcp_call_encode(const McpServer *m, Job *j, uint64_t id, JsonBuffer *b);
+int mcp_worker_call_encode(const McpWorker *m, Job *j, uint64_t id, JsonBuffer *b);
 /* A slot's answer. */
-void mcp_call_end(WorkerSlot *s, const JsonrpcMessage *msg);
-void mcp_call_progress(Worker *w, JsonSpan params);
+void mcp_worker_call_end(WorkerSlot *s, const JsonrpcMessage *msg);
+void mcp_worker_call_progress(Worker *w, JsonSpan params);
 /* A log message of the server. */
-void mcp_log(Worker *w, JsonSpan params);
+void mcp_worker_log(Worker *w, JsonSpan params);
 
 /* --- lists --- */
 
 /* The handshake is over: `answer` is the server's word about itself. Tells that the worker is ready, now or when the lists are there. */
-void mcp_lists_begin(Worker *w, JsonSpan answer, JsonSpan capabilities);
-void mcp_lists_answer(Worker *w, const JsonrpcMessage *msg);
+void mcp_worker_lists_begin(Worker *w, JsonSpan answer, JsonSpan capabilities);
+void mcp_worker_lists_answer(Worker *w, const JsonrpcMessage *msg);
 /* The server says that a list has changed. */
-void mcp_lists_changed(Worker *w, McpList l);
+void mcp_worker_lists_changed(Worker *w, McpList l);
 /* After a re-exec. */
-void mcp_lists_resume(Worker *w);
-void mcp_lists_end(Worker *w);
+void mcp_worker_lists_resume(Worker *w);
+void mcp_worker_lists_end(Worker *w);

@@ -262,7 +262,8 @@ static void on_timer(Timer *t) {
         char span[64];
 
         if (w->state == WORKER_STARTING) {
-                worker_set_reason(w, "did not %s within StartTimeout=%s", w->type->protocol == PROTOCOL_MCP ? "end its MCP handshake" : "say that it is ready", usec_format(span, sizeof(span), w->type->start_timeout_usec));
+                worker_set_reason(w, "did not %s within StartTimeout=%s", w->type->protocol == PROTOCOL_MCP ? "end its MCP handshake" : "say that it is ready",
+                                  usec_format(span, sizeof(span), w->type->start_timeout_usec));
                 w->failed_start = true;
         } else if (w->state == WORKER_DRAINING)
                 event_send(w->host, EVENT_WORKER_HUNG, &f, "%s did not finish its jobs within DrainTimeout=%s, stopping it", w->name,

@@ -7,7 +7,6 @@
 #include "worker/frame-stream.h"
 #include "worker/host.h"
 #include "worker/job.h"
-#include "worker/mcp-catalog.h"
 #include "worker/worker-type.h"
 
 typedef enum WorkerState {
@@ -42,6 +41,7 @@ typedef enum SlotState {
 } SlotState;
 
 typedef struct Worker Worker;
+struct McpCatalog;
 struct StateWriter;
 struct StateReader;
 struct json_object;
@@ -65,7 +65,7 @@ typedef struct WorkerOps {
         void (*job_released)(Worker *w, Job *j);               /* one that worker_hold() kept: its attempt is proven over */
         void (*dead)(Worker *w);                               /* to be followed by worker_free() */
         /* of MCP servers; may be NULL */
-        void (*catalog)(Worker *w, McpCatalog *c);      /* what it offers is known, or has changed */
+        void (*catalog)(Worker *w, struct McpCatalog *c);      /* what it offers is known, or has changed */
         void (*notify)(Worker *w, const char *text, size_t size); /* a notification for all clients, as it stands: a resource has changed */
 } WorkerOps;
 
@@ -121,7 +121,7 @@ struct Worker {
         bool draining_end;      /* it has exited: what it had written is being read to the end */
 
         FrameStream stream;     /* frame */
-        struct McpServer *mcp;  /* mcp: what the adapter knows of its server */
+        struct McpWorker *mcp;  /* mcp: what the adapter knows of its server */
         uint8_t *buffer;        /* jsonl, mcp: the line; exec: the output */
         size_t used, room, scanned;
         uint32_t peer_features;

@@ -3,6 +3,7 @@
 /* What MCP servers offer: pages become a list, byte for byte, and a catalog comes back as it was. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "unit.h"
@@ -17,10 +18,10 @@ static bool says(const JsonBuffer *b, const char *text) {
 }
 
 START_TEST(versions) {
-        for (McpVersion v = 0; v < _MCP_VERSION_MAX; v++)
-                ck_assert_int_eq(mcp_version_from_string(mcp_version_to_string(v)), v);
-        ck_assert_int_eq(mcp_version_from_string("2025-11-24"), -EINVAL);
-        ck_assert(!mcp_version_to_string(_MCP_VERSION_MAX));
+        for (McpRevision v = 0; v < _MCP_REVISION_MAX; v++)
+                ck_assert_int_eq(mcp_revision_from_string(mcp_revision_to_string(v)), v);
+        ck_assert_int_eq(mcp_revision_from_string("2025-11-24"), -EINVAL);
+        ck_assert(!mcp_revision_to_string(_MCP_REVISION_MAX));
 }
 END_TEST
 
@@ -29,12 +30,13 @@ START_TEST(pages) {
         JsonBuffer b = {};
         unsigned n = 0;
 
-        ck_assert_int_eq(mcp_page_read(MCP_TOOLS, span("{\"tools\":[ {\"name\":\"a\",\"x\":1.00} ,{\"name\":\"b\"}],\"nextCursor\":\"p\\n2\"}"), 1000, &b, &n, &cursor), 0);
+        ck_assert_int_eq(mcp_page_read(MCP_LIST_TOOLS, span("{\"tools\":[ {\"name\":\"a\",\"x\":1.00} ,{\"name\":\"b\"}],\"nextCursor\":\"p\\n2\"}"), 1000,
+                                       &b, &n, &cursor), 0);
         ck_assert_str_eq(cursor, "\"p\\n2\"");
         free(cursor);
-        ck_assert_int_eq(mcp_page_read(MCP_TOOLS, span("{\"tools\":[]}"), 1000, &b, &n, &cursor), 0);
+        ck_assert_int_eq(mcp_page_read(MCP_LIST_TOOLS, span("{\"tools\":[]}"), 1000, &b, &n, &cursor), 0);
         ck_assert(!cursor);
-        ck_assert_int_eq(mcp_page_read(MCP_TOOLS, span("{\"nextCursor\":null,\"tools\":[{}]}"), 1000, &b, &n, &cursor), 0);
+        ck_assert_int_eq(mcp_page_read(MCP_LIST_TOOLS, span("{\"nextCursor\":null,\"tools\":[{}]}"), 1000, &b, &n, &cursor), 0);
         ck_assert(!cursor && n == 3);
         ck_assert(says(&b, "[{\"name\":\"a\",\"x\":1.00},{\"name\":\"b\"},{}"));
         json_buffer_clear(&b);
@@ -49,9 +51,9 @@ START_TEST(no_pages) {
         unsigned n = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-                ck_assert_int_eq(mcp_page_read(MCP_TOOLS, span(bad[i]), 1000, &b, &n, &cursor), -EBADMSG);
+                ck_assert_int_eq(mcp_page_read(MCP_LIST_TOOLS, span(bad[i]), 1000, &b, &n, &cursor), -EBADMSG);
         ck_assert(!cursor);
-        ck_assert_int_eq(mcp_page_read(MCP_TOOLS, span("{\"tools\":[{\"a\":\"123456789\"},{\"a\":\"123456789\"}]}"), 30, &b, &n, &cursor), -EMSGSIZE);
+        ck_assert_int_eq(mcp_page_read(MCP_LIST_TOOLS, span("{\"tools\":[{\"a\":\"123456789\"},{\"a\":\"123456789\"}]}"), 30, &b, &n, &cursor), -EMSGSIZE);
         json_buffer_clear(&b);
 }
 END_TEST
@@ -69,11 +71,11 @@ static void set(McpCatalog *c, McpList l, const char *page) {
 static McpCatalog *example(List *catalogs) {
         McpCatalog *c = mcp_catalog_get(catalogs, "a \"type\"", UINT64_MAX / 2);
 
-        ck_assert_int_eq(mcp_catalog_set_server(c, MCP_2025_06_18, span("{\"serverInfo\":{\"version\":1.00},\"x\":\"ä\"}")), 0);
-        set(c, MCP_TOOLS, "{\"tools\":[{\"name\":\"a\",\"n\":1e2},{}]}");
-        set(c, MCP_RESOURCES, "{\"resources\":[]}");
-        mcp_catalog_set_error(c, MCP_PROMPTS, strdup("no"));
-        c->stale = 1U << MCP_TOOLS;
+        ck_assert_int_eq(mcp_catalog_set_server(c, MCP_REVISION_2025_06_18, span("{\"serverInfo\":{\"version\":1.00},\"x\":\"ä\"}")), 0);
+        set(c, MCP_LIST_TOOLS, "{\"tools\":[{\"name\":\"a\",\"n\":1e2},{}]}");
+        set(c, MCP_LIST_RESOURCES, "{\"resources\":[]}");
+        mcp_catalog_set_error(c, MCP_LIST_PROMPTS, strdup("no"));
+        c->stale = 1U << MCP_LIST_TOOLS;
         c->asked_usec = 12345;
         return c;
 }
@@ -84,20 +86,20 @@ START_TEST(freshness) {
         uint64_t serial;
 
         ck_assert(!mcp_catalog_fresh(c));
-        set(c, MCP_TEMPLATES, "{\"resourceTemplates\":[]}");
-        set(c, MCP_PROMPTS, "{\"prompts\":[]}");
-        ck_assert(!c->items[MCP_PROMPTS].error);
+        set(c, MCP_LIST_TEMPLATES, "{\"resourceTemplates\":[]}");
+        set(c, MCP_LIST_PROMPTS, "{\"prompts\":[]}");
+        ck_assert(!c->items[MCP_LIST_PROMPTS].error);
         ck_assert(!mcp_catalog_fresh(c));
         c->stale = 0;
         ck_assert(mcp_catalog_fresh(c));
         serial = c->serial;
-        set(c, MCP_PROMPTS, "{ \"prompts\": [ ] }");
+        set(c, MCP_LIST_PROMPTS, "{ \"prompts\": [ ] }");
         ck_assert_uint_eq(c->serial, serial); /* the same again */
-        set(c, MCP_PROMPTS, "{\"prompts\":[{}]}");
+        set(c, MCP_LIST_PROMPTS, "{\"prompts\":[{}]}");
         ck_assert_uint_gt(c->serial, serial);
-        mcp_catalog_set_error(c, MCP_PROMPTS, strdup("not today"));
+        mcp_catalog_set_error(c, MCP_LIST_PROMPTS, strdup("not today"));
         ck_assert(!mcp_catalog_fresh(c));
-        ck_assert(says(&c->items[MCP_PROMPTS].text, "[{}]")); /* better than nothing */
+        ck_assert(says(&c->items[MCP_LIST_PROMPTS].text, "[{}]")); /* better than nothing */
         mcp_catalogs_prune(&catalogs, NULL, NULL);
         ck_assert(list_empty(&catalogs));
 }
@@ -134,9 +136,9 @@ START_TEST(there_and_back) {
         ck_assert(d->fingerprint == c->fingerprint && d->version == c->version && d->stale == c->stale && d->serial == c->serial &&
                   d->asked_usec == c->asked_usec);
         ck_assert(says(&d->server, "{\"serverInfo\":{\"version\":1.00},\"x\":\"ä\"}"));
-        ck_assert(d->items[MCP_TOOLS].known && d->items[MCP_TOOLS].n == 2 && says(&d->items[MCP_TOOLS].text, "[{\"name\":\"a\",\"n\":1e2},{}]"));
-        ck_assert(d->items[MCP_RESOURCES].known && says(&d->items[MCP_RESOURCES].text, "[]"));
-        ck_assert(!d->items[MCP_PROMPTS].known && !d->items[MCP_TEMPLATES].known);
+        ck_assert(d->items[MCP_LIST_TOOLS].known && d->items[MCP_LIST_TOOLS].n == 2 && says(&d->items[MCP_LIST_TOOLS].text, "[{\"name\":\"a\",\"n\":1e2},{}]"));
+        ck_assert(d->items[MCP_LIST_RESOURCES].known && says(&d->items[MCP_LIST_RESOURCES].text, "[]"));
+        ck_assert(!d->items[MCP_LIST_PROMPTS].known && !d->items[MCP_LIST_TEMPLATES].known);
         mcp_catalog_free(d);
 
         for (size_t n = 0; n < b.size; n++) { /* half of it is none */
@@ -145,9 +147,13 @@ START_TEST(there_and_back) {
                 memcpy(part, b.data, n);
                 ck_assert_int_eq(mcp_catalog_deserialize((JsonSpan) { part, n }, &d), -EBADMSG);
         }
-        ck_assert_int_eq(mcp_catalog_deserialize(span("{\"type\":\"a\",\"fingerprint\":1,\"version\":\"1999-01-01\",\"stale\":0,\"serial\":0,\"asked\":0}"), &d), -EBADMSG);
-        ck_assert_int_eq(mcp_catalog_deserialize(span("{\"type\":\"a\",\"fingerprint\":1,\"version\":\"2025-11-25\",\"stale\":0,\"serial\":0,\"asked\":0,\"tools\":[1]}"), &d),
-                         -EBADMSG);
+        static const char *const bad[] = { "\"version\":\"1999-01-01\"", "\"version\":\"2025-11-25\",\"tools\":[1]", "\"version\":7" };
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                char text[200];
+
+                snprintf(text, sizeof(text), "{\"type\":\"a\",\"fingerprint\":1,\"stale\":0,\"serial\":0,\"asked\":0,%s}", bad[i]);
+                ck_assert_int_eq(mcp_catalog_deserialize(span(text), &d), -EBADMSG);
+        }
         json_buffer_clear(&b);
         mcp_catalogs_prune(&catalogs, NULL, NULL);
 }
