@@ -18,6 +18,7 @@ libworker_a_SOURCES = \
 	%D%/worker-jsonl.c \
 	%D%/worker-lines.c \
 	%D%/worker-mcp.c %D%/worker-mcp.h \
+	%D%/worker-mcp-ask.c \
 	%D%/worker-mcp-call.c \
 	%D%/worker-mcp-lists.c \
 	%D%/worker-state.c \

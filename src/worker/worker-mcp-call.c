@@ -193,6 +193,8 @@ static void keep(JobResult *r, JsonSpan data, uint64_t result_max) {
 
 void mcp_worker_call_end(WorkerSlot *s, const JsonrpcMessage *msg) {
         uint64_t max = s->worker->type->result_max;
+
+        mcp_worker_ask_end(s->worker, s->job_id);
         JobResult r = { .status = FRAME_COMPLETED };
 
         if (msg->type == JSONRPC_ERROR) {

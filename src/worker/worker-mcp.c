@@ -37,17 +37,47 @@ static int queue_line(Worker *w, JsonBuffer *b, int r) {
         return r;
 }
 
+/* What flowd says of itself as a client: capabilities that a client behind it has. */
+static int append_capabilities(const Worker *w, JsonBuffer *b) {
+        static const struct {
+                McpFeature feature;
+                const char *text;
+        } features[] = {
+                { MCP_FEATURE_ROOTS, "\"roots\":{}" },
+                { MCP_FEATURE_SAMPLING, "\"sampling\":{}" },
+                { MCP_FEATURE_ELICITATION, "\"elicitation\":{}" },
+        };
+        bool first = true;
+        int r = json_append(b, "{", 1);
+
+        for (size_t i = 0; i < ELEMENTSOF(features) && r >= 0; i++)
+                if (w->type->mcp_features & features[i].feature) {
+                        r = first ? 0 : json_append(b, ",", 1);
+                        if (r >= 0)
+                                r = json_append(b, features[i].text, strlen(features[i].text));
+                        first = false;
+                }
+        return r < 0 ? r : json_append(b, "}", 1);
+}
+
+/* The members of _meta that each modern request has. */
+static int append_modern(const Worker *w, JsonBuffer *b) {
+        static const char text[] = "{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\","
+                                   "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"flowd\",\"version\":\"" PACKAGE_VERSION "\"},"
+                                   "\"io.modelcontextprotocol/clientCapabilities\":";
+        int r = json_append(b, text, sizeof(text) - 1);
+
+        return r < 0 ? r : append_capabilities(w, b);
+}
+
 int mcp_worker_append_meta(const McpWorker *m, uint64_t id, JsonSpan meta, JsonBuffer *b) {
-        static const char modern[] = "{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\","
-                                     "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"flowd\",\"version\":\"" PACKAGE_VERSION "\"},"
-                                     "\"io.modelcontextprotocol/clientCapabilities\":{}";
         bool first = m->version != MCP_REVISION_MODERN;
         char text[64];
         JsonMember member;
         JsonScan scan;
         int r, n;
 
-        r = first ? json_append(b, "{", 1) : json_append(b, modern, sizeof(modern) - 1);
+        r = first ? json_append(b, "{", 1) : append_modern(m->worker, b);
         if (r >= 0 && id > 0) {
                 n = snprintf(text, sizeof(text), "%s\"progressToken\":%llu", first ? "" : ",", (unsigned long long) id);
                 r = json_append(b, text, (size_t) n);
@@ -93,11 +123,17 @@ int mcp_worker_send_own(Worker *w, McpOwn own, const char *method, JsonSpan para
 }
 
 static int send_initialize(Worker *w) {
-        static const char params[] = "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},"
-                                     "\"clientInfo\":{\"name\":\"flowd\",\"title\":\"flowd\",\"version\":\"" PACKAGE_VERSION "\"}}";
+        static const char begin[] = "{\"protocolVersion\":\"2025-11-25\",\"clientInfo\":{\"name\":\"flowd\",\"title\":\"flowd\",\"version\":\"" PACKAGE_VERSION
+                                    "\"},\"capabilities\":";
+        _cleanup_(json_buffer_clear) JsonBuffer params = {};
+        int r = json_append(&params, begin, sizeof(begin) - 1);
 
         w->mcp->version = MCP_REVISION_LEGACY;
-        return mcp_worker_send_own(w, MCP_OWN_INITIALIZE, "initialize", JSON_SPAN(params));
+        if (r >= 0)
+                r = append_capabilities(w, &params);
+        if (r >= 0)
+                r = json_append(&params, "}", 1);
+        return r < 0 ? r : mcp_worker_send_own(w, MCP_OWN_INITIALIZE, "initialize", (JsonSpan) { params.data, params.size });
 }
 
 static int mcp_start(Worker *w) {
@@ -332,8 +368,8 @@ static int on_request(Worker *w, const JsonrpcMessage *msg) {
         if (json_span_is(msg->method, "ping") && m->version != MCP_REVISION_MODERN)
                 r = jsonrpc_append_result(&b, msg->id, JSON_SPAN("{}"));
         else
-                r = jsonrpc_append_error(&b, msg->id, JSONRPC_METHOD_NOT_FOUND, "flowd has told this server of no such capability", (JsonSpan) {});
-        return queue_line(w, &b, r);
+                r = mcp_worker_ask(w, msg, &b);
+        return b.size > 0 ? queue_line(w, &b, r) : r;
 }
 
 static void on_notification(Worker *w, const JsonrpcMessage *msg, const char *line, size_t size) {
@@ -343,6 +379,10 @@ static void on_notification(Worker *w, const JsonrpcMessage *msg, const char *li
         }
         if (json_span_is(msg->method, "notifications/message")) {
                 mcp_worker_log(w, msg->params);
+                return;
+        }
+        if (json_span_is(msg->method, "notifications/cancelled")) {
+                mcp_worker_ask_cancelled(w, msg->params);
                 return;
         }
         if (w->mcp->phase != MCP_SERVING)
@@ -427,6 +467,7 @@ static int mcp_cancel(Worker *w, WorkerSlot *s) {
         JsonBuffer b = {};
         char params[120];
 
+        mcp_worker_ask_end(w, s->job_id);
         snprintf(params, sizeof(params), "{\"requestId\":%llu,\"reason\":\"nobody waits for it any more\"}", (unsigned long long) s->request);
         int r = jsonrpc_append_request(&b, (JsonSpan) {}, "notifications/cancelled", (JsonSpan) { params, strlen(params) });
         return queue_line(w, &b, r) < 0 ? 0 : 1;
@@ -434,12 +475,13 @@ static int mcp_cancel(Worker *w, WorkerSlot *s) {
 
 static void mcp_exited(Worker *w) {
         mcp_worker_lists_end(w);
+        mcp_worker_ask_end(w, 0);
 }
 
 static void mcp_done(Worker *w) {
         if (!w->mcp)
                 return;
-        mcp_worker_lists_end(w);
+        mcp_exited(w);
         json_buffer_clear(&w->mcp->text);
         free(w->mcp);
         w->mcp = NULL;
@@ -460,6 +502,7 @@ static void mcp_serialize(Worker *w, struct StateWriter *sw, json_object *o) {
         state_put_int(sw, e, "discover", (int64_t) m->own[MCP_OWN_DISCOVER]);
         state_put_int(sw, e, "initialize", (int64_t) m->own[MCP_OWN_INITIALIZE]);
         state_put_int(sw, e, "listen", (int64_t) m->own[MCP_OWN_LISTEN]);
+        mcp_worker_ask_serialize(m, sw, e);
         state_put_object(sw, o, "mcp", e);
 }
 
@@ -488,7 +531,7 @@ static int mcp_deserialize(Worker *w, const struct StateReader *sr, const json_o
         m->own[MCP_OWN_LISTEN] = (uint64_t) state_get_int(e, "listen");
         if (m->phase == MCP_SERVING)
                 mcp_worker_lists_resume(w);
-        return 0;
+        return mcp_worker_ask_deserialize(m, e);
 }
 
 const WorkerProtocol worker_protocol_mcp = {

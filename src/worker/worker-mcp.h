@@ -21,6 +21,15 @@ typedef enum McpOwn {
         _MCP_OWN_MAX,
 } McpOwn;
 
+/* What the server asks, and a client has not answered. */
+typedef struct McpQuestion {
+        uint64_t id;   /* for the client; 0: none */
+        uint64_t job;  /* whose client is asked */
+        char *request; /* the server's id, as it wrote it */
+} McpQuestion;
+
+#define MCP_QUESTIONS_MAX 16U
+
 typedef struct McpWorker {
         Worker *worker;
         McpPhase phase;
@@ -29,6 +38,9 @@ typedef struct McpWorker {
         uint64_t own[_MCP_OWN_MAX]; /* their ids while they wait for an answer, else 0 */
         unsigned noise;             /* lines in a row that were of no use */
         unsigned unread;            /* answers to it that wait in the output queue, at the most */
+
+        McpQuestion questions[MCP_QUESTIONS_MAX];
+        uint64_t question;          /* the id of the last one */
 
         /* lists */
         unsigned offers;            /* bits of McpList */
@@ -65,6 +77,18 @@ void mcp_worker_call_end(WorkerSlot *s, const JsonrpcMessage *msg);
 void mcp_worker_call_progress(Worker *w, JsonSpan params);
 /* A log message of the server. */
 void mcp_worker_log(Worker *w, JsonSpan params);
+
+/* --- questions --- */
+
+/* A request of the server's that is no ping: hands it to the client whose call is in hand, or appends the answer that there is none.
+ * Returns 0 or -ENOMEM. */
+int mcp_worker_ask(Worker *w, const JsonrpcMessage *msg, JsonBuffer *b);
+/* The server does not want to know any more. */
+void mcp_worker_ask_cancelled(Worker *w, JsonSpan params);
+/* The call has ended (0: all have, and the server with them). */
+void mcp_worker_ask_end(Worker *w, uint64_t job);
+void mcp_worker_ask_serialize(const McpWorker *m, struct StateWriter *sw, struct json_object *o);
+int mcp_worker_ask_deserialize(McpWorker *m, const struct json_object *o);
 
 /* --- lists --- */
 

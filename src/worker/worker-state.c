@@ -12,7 +12,8 @@
 #include "worker/worker.h"
 
 uint64_t worker_type_fingerprint(const WorkerType *t) {
-        uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32 ^ (uint64_t) t->mcp_era << 40;
+        uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32 ^ (uint64_t) t->mcp_era << 40 ^
+                     (uint64_t) t->mcp_features << 44 ^ (uint64_t) t->for_session << 48;
         char *const *const lists[] = { t->exec, t->environment, t->pass_environment };
 
         for (size_t i = 0; i < ELEMENTSOF(lists); i++)
@@ -120,6 +121,8 @@ static void serialize_type(StateWriter *sw, json_object *o, const WorkerType *t)
         state_put_int(sw, m, "output", t->output);
         state_put_int(sw, m, "ready_explicit", t->ready_explicit);
         state_put_int(sw, m, "mcp_era", t->mcp_era);
+        state_put_int(sw, m, "mcp_features", t->mcp_features);
+        state_put_int(sw, m, "for_session", t->for_session);
         state_put_int(sw, m, "slots", t->slots);
         state_put_int(sw, m, "start_timeout", (int64_t) t->start_timeout_usec);
         state_put_int(sw, m, "stop_timeout", (int64_t) t->stop_timeout_usec);
@@ -144,6 +147,8 @@ static WorkerType *deserialize_type(const char *name, const json_object *o) {
         t->output = (OutputKind) MIN((uint64_t) state_get_int(m, "output"), (uint64_t) _OUTPUT_MAX - 1);
         t->ready_explicit = state_get_int(m, "ready_explicit");
         t->mcp_era = (McpEra) MIN((uint64_t) state_get_int(m, "mcp_era"), (uint64_t) _MCP_ERA_MAX - 1);
+        t->mcp_features = (unsigned) state_get_int(m, "mcp_features");
+        t->for_session = state_get_int(m, "for_session");
         t->slots = (unsigned) MAX(MIN(state_get_int(m, "slots"), (int64_t) WORKER_SLOTS_MAX), (int64_t) 1);
         t->start_timeout_usec = (uint64_t) state_get_int(m, "start_timeout");
         t->stop_timeout_usec = (uint64_t) state_get_int(m, "stop_timeout");

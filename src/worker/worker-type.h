@@ -30,6 +30,12 @@ typedef enum McpEra { /* how an MCP server is spoken to */
         _MCP_ERA_MAX,
 } McpEra;
 
+typedef enum McpFeature { /* what an MCP server may ask its client for */
+        MCP_FEATURE_ROOTS = 1 << 0,
+        MCP_FEATURE_SAMPLING = 1 << 1,
+        MCP_FEATURE_ELICITATION = 1 << 2,
+} McpFeature;
+
 #define WORKER_RLIMITS RLIM_NLIMITS
 
 typedef struct WorkerType {
@@ -41,6 +47,8 @@ typedef struct WorkerType {
         OutputKind output;            /* Output=, exec only */
         bool ready_explicit;          /* Ready=explicit, jsonl only */
         McpEra mcp_era;               /* McpEra=, mcp only */
+        unsigned mcp_features;        /* ClientFeatures=, mcp with Sharing=session only: bits of McpFeature */
+        bool for_session;             /* Sharing=session: a process serves one session, and none before or after it */
         unsigned slots;               /* Slots=, default 1, max WORKER_SLOTS_MAX */
 
         uint64_t start_timeout_usec;  /* StartTimeout=30s */
@@ -95,3 +103,4 @@ const char *output_kind_to_string(OutputKind k);
 int output_kind_from_string(const char *s); /* -EINVAL */
 const char *mcp_era_to_string(McpEra e);
 int mcp_era_from_string(const char *s); /* -EINVAL */
+int mcp_feature_from_string(const char *s); /* a McpFeature, or -EINVAL */

@@ -183,6 +183,9 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text);
 /* Keeps a job, one of whose attempts has ended without this worker, until that is proven over; then job_released() is called. Returns false
  * where there is no such attempt. */
 bool worker_hold(Worker *w, Job *j);
+/* Answers what the worker of a running job has asked (JobWatch.ask): `text` is a JSON object, the result, or a JSON-RPC error object.
+ * Returns 0, -ENOENT where the question does not stand any more, -EBADMSG where the text is no object, -ENOMEM. */
+int worker_answer(Job *j, uint64_t question, bool error, const char *text, size_t size);
 /* Finishes what is in hand, then exits. `timeout_usec` from now it is stopped all the same (USEC_INFINITY: never). */
 void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason);
 /* Exits now; jobs in hand are lost to it. */

@@ -69,6 +69,11 @@ test_frame_stream_SOURCES = %D%/test-frame-stream.c
 test_frame_stream_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_frame_stream_LDADD = $(UNIT_LIBS)
 
+unit_tests += test-mcp-ask
+test_mcp_ask_SOURCES = %D%/test-mcp-ask.c
+test_mcp_ask_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_ask_LDADD = $(UNIT_LIBS)
+
 unit_tests += test-mcp-catalog
 test_mcp_catalog_SOURCES = %D%/test-mcp-catalog.c
 test_mcp_catalog_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
