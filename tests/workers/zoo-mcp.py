@@ -21,7 +21,7 @@ MODERN = '2026-07-28'
 META = 'io.modelcontextprotocol/'
 out = sys.stdout.buffer
 options = {'era': 'legacy', 'start': '', 'version': None, 'pages': 0, 'lists': ''}
-pending, cancelled, asked, listening = {}, [], {}, []
+pending, cancelled, asked, listening, answered = {}, [], {}, [], []
 counts = {}
 extra = []
 initialized = 0
@@ -129,6 +129,10 @@ def on_call(id, params):
     elif tool == 'ask-flood':
         while True:
             say({'id': 1, 'method': 'ping'})
+    elif tool == 'replay':  # once more the answers to all calls before it, then its own
+        for old in answered:
+            text(old, 'stolen')
+        text(id, 'mine')
     elif tool == 'twice':
         text(id, 'once')
         text(id, 'twice')
@@ -189,6 +193,7 @@ def on_call(id, params):
         text(id, json.dumps(a))
     else:
         error(id, -32602, 'Unknown tool: ' + tool)
+    answered.append(id)
 
 
 def on_request(id, method, params):
