@@ -7,6 +7,7 @@ EXTRA_DIST += \
 	%D%/servers.py
 
 check-mcp: all
+	@command -v npm >/dev/null || { echo 'make check-mcp needs npm, and node, on the PATH' >&2; exit 1; }
 	@$(MKDIR_P) %D%
 	@cp $(srcdir)/%D%/package.json $(srcdir)/%D%/package-lock.json %D%
 	@cd %D% && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
