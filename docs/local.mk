@@ -7,5 +7,5 @@ dist_doc_DATA = \
 	SECURITY.md \
 	%D%/ARCHITECTURE.md \
 	%D%/benchmarks.md \
-	%D%/mcp.md \
+	%D%/mcp-servers.md \
 	%D%/store.md

@@ -27,8 +27,8 @@ static json_object *tools_array(const McpItems *items) {
         JsonMember m;
         JsonScan scan;
 
-        json_scan_begin(&scan, items->text.data, items->text.size);
-        while (items->text.size > 0 && json_scan_item(&scan, &m) > 0) {
+        json_scan_elements(&scan, items->text.data, items->text.size);
+        while (items->text.size > 0 && json_scan_next(&scan, &m) > 0) {
                 json_object *o = json_object_new_object();
                 JsonSpan tool = { m.value, m.value_size };
 

@@ -310,13 +310,16 @@ void json_scan_begin(JsonScan *scan, const char *s, size_t size) {
         *scan = (JsonScan) { .p = s, .end = s + size, .state = SCAN_BEGIN };
 }
 
+void json_scan_elements(JsonScan *scan, const char *s, size_t size) {
+        *scan = (JsonScan) { .p = s, .end = s + size, .state = SCAN_BEGIN, .array = true };
+}
+
 static int scan_failed(JsonScan *scan, int r) {
         scan->state = r == -E2BIG ? SCAN_DEEP : SCAN_BAD;
         return r;
 }
 
-/* The next member of an object, or value of an array. */
-static int scan_step(JsonScan *scan, bool object, JsonMember *ret) {
+int json_scan_next(JsonScan *scan, JsonMember *ret) {
         const char *p = scan->p, *end = scan->end;
         JsonMember m = {};
         bool first = scan->state == SCAN_BEGIN;
@@ -327,11 +330,11 @@ static int scan_step(JsonScan *scan, bool object, JsonMember *ret) {
 
         p = skip_blanks(p, end);
         if (first) {
-                if (p >= end || *p != (object ? '{' : '['))
+                if (p >= end || *p != (scan->array ? '[' : '{'))
                         return scan_failed(scan, -EBADMSG);
                 p = skip_blanks(p + 1, end);
         }
-        if (p < end && *p == (object ? '}' : ']')) {
+        if (p < end && *p == (scan->array ? ']' : '}')) {
                 if (skip_blanks(p + 1, end) != end)
                         return scan_failed(scan, -EBADMSG);
                 scan->state = SCAN_END;
@@ -343,7 +346,7 @@ static int scan_step(JsonScan *scan, bool object, JsonMember *ret) {
                 p = skip_blanks(p + 1, end);
         }
 
-        if (object) {
+        if (!scan->array) {
                 m.key = p;
                 p = scan_key(p, end, &m.key_size);
                 if (!p)
@@ -360,14 +363,6 @@ static int scan_step(JsonScan *scan, bool object, JsonMember *ret) {
         scan->state = SCAN_AFTER;
         *ret = m;
         return 1;
-}
-
-int json_scan_next(JsonScan *scan, JsonMember *ret) {
-        return scan_step(scan, true, ret);
-}
-
-int json_scan_item(JsonScan *scan, JsonMember *ret) {
-        return scan_step(scan, false, ret);
 }
 
 static char *put_utf8(char *o, uint32_t c) {
@@ -418,19 +413,13 @@ bool json_member_is(const JsonMember *m, const char *name) {
         return length == 0;
 }
 
-int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size) {
-        _cleanup_free_ char *buf = NULL;
+int json_unescape_into(const char *raw, size_t size, char *room, size_t *ret_size) {
         const char *p, *end;
+        char *o = room;
         uint32_t c;
-        char *o;
 
         if (size < 2 || raw[0] != '"' || raw[size - 1] != '"')
                 return -EBADMSG;
-        buf = malloc(size - 1); /* no escape is shorter than what it stands for */
-        if (!buf)
-                return -ENOMEM;
-
-        o = buf;
         p = raw + 1;
         end = raw + size - 1;
         while (p < end) {
@@ -446,8 +435,25 @@ int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size) {
                         return -EBADMSG;
                 o = put_utf8(o, c);
         }
-        *o = 0;
-        *ret_size = (size_t) (o - buf);
+        *ret_size = (size_t) (o - room);
+        return 0;
+}
+
+int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size) {
+        _cleanup_free_ char *buf = NULL;
+        size_t n;
+        int r;
+
+        if (size < 2)
+                return -EBADMSG;
+        buf = malloc(size - 1); /* no escape is shorter than what it stands for */
+        if (!buf)
+                return -ENOMEM;
+        r = json_unescape_into(raw, size, buf, &n);
+        if (r < 0)
+                return r;
+        buf[n] = 0;
+        *ret_size = n;
         *ret = TAKE_PTR(buf);
         return 0;
 }

@@ -167,8 +167,8 @@ int mcp_page_read(McpList l, JsonSpan result, size_t size_max, JsonBuffer *text,
                 if (!cursor)
                         return -ENOMEM;
         }
-        json_scan_begin(&scan, array.value, array.value_size);
-        while ((r = json_scan_item(&scan, &m)) > 0) {
+        json_scan_elements(&scan, array.value, array.value_size);
+        while ((r = json_scan_next(&scan, &m)) > 0) {
                 if (m.type != JSON_OBJECT)
                         return -EBADMSG;
                 if (text->size + m.value_size + 2 > size_max)

@@ -224,8 +224,8 @@ static bool speaks_modern(JsonSpan result) {
 
         if (json_find(result, "supportedVersions", &array) <= 0)
                 return false;
-        json_scan_begin(&scan, array.value, array.value_size);
-        while (json_scan_item(&scan, &m) > 0)
+        json_scan_elements(&scan, array.value, array.value_size);
+        while (json_scan_next(&scan, &m) > 0)
                 found |= json_span_is((JsonSpan) { m.value, m.value_size }, mcp_revision_to_string(MCP_REVISION_MODERN));
         return found;
 }
@@ -406,8 +406,8 @@ static int on_batch(Worker *w, const char *line, size_t size) {
         JsonScan scan;
         int r;
 
-        json_scan_begin(&scan, line, size);
-        while ((r = json_scan_item(&scan, &item)) > 0) {
+        json_scan_elements(&scan, line, size);
+        while ((r = json_scan_next(&scan, &item)) > 0) {
                 r = item.type == JSON_OBJECT ? on_message(w, item.value, item.value_size) : noise(w, "are no messages", item.value, item.value_size);
                 if (r < 0)
                         return r;
