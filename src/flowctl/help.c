@@ -61,7 +61,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_OFFSET] = { "offset", 0, "N", "Only what follows the first N bytes" },
         [OPTION_LENGTH] = { "length", 0, "N", "At most N bytes" },
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
-        [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Print what would be written, and write nothing" },
+        [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Change nothing, print what would be written" },
 };
 
 const Verb verbs[] = {

@@ -78,7 +78,7 @@ static int serialize_catalogs(Manager *m, StateWriter *sw, json_object *root) {
                 if (r < 0)
                         break;
         }
-        state_put_object(sw, root, "mcp", a);
+        state_put_object(sw, root, "mcp_catalogs", a);
         return r;
 }
 
@@ -264,7 +264,7 @@ static int restore_pools(Manager *m, const StateReader *sr) {
 
 /* Only what can be read: what is missing is asked for anew. */
 static void restore_catalogs(Manager *m, const StateReader *sr) {
-        json_object *a = state_get_object(sr->root, "mcp");
+        json_object *a = state_get_object(sr->root, "mcp_catalogs");
 
         for (size_t i = 0; a && i < json_object_array_length(a); i++) {
                 McpCatalog *c;
