@@ -10,4 +10,5 @@ noinst_LIBRARIES += libjson.a
 libjson_a_SOURCES = \
 	%D%/json-scan.c %D%/json-scan.h \
 	%D%/jsonl.c %D%/jsonl.h \
+	%D%/jsonrpc.c %D%/jsonrpc.h \
 	%D%/varlink.c %D%/varlink.h

@@ -49,6 +49,11 @@ test_jsonl_SOURCES = %D%/test-jsonl.c
 test_jsonl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_jsonl_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-jsonrpc
+test_jsonrpc_SOURCES = %D%/test-jsonrpc.c
+test_jsonrpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_jsonrpc_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
 unit_tests += test-varlink
 test_varlink_SOURCES = %D%/test-varlink.c
 test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
