@@ -89,7 +89,7 @@ static void method_list_pools(ControlClient *c, json_object *p) {
                 Pool *pool = list_entry(l, Pool, link);
 
                 if (!one || one == pool)
-                        json_object_array_add(a, control_pool_object(pool));
+                        json_object_array_add(a, object_of_pool(pool));
         }
         o = json_object_new_object();
         json_object_object_add(o, "pools", a);
@@ -111,7 +111,7 @@ static void method_list_workers(ControlClient *c, json_object *p) {
                 if (one && one != pool)
                         continue;
                 LIST_FOREACH(k, &pool->workers)
-                        json_object_array_add(a, control_worker_object(list_entry(k, Worker, link), false));
+                        json_object_array_add(a, object_of_worker(list_entry(k, Worker, link), false));
         }
         o = json_object_new_object();
         json_object_object_add(o, "workers", a);
@@ -125,7 +125,7 @@ static void method_show_worker(ControlClient *c, json_object *p) {
         if (!w)
                 return;
         o = json_object_new_object();
-        json_object_object_add(o, "worker", control_worker_object(w, true));
+        json_object_object_add(o, "worker", object_of_worker(w, true));
         control_reply(c, o, false);
 }
 

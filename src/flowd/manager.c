@@ -293,7 +293,10 @@ static int watch_signals(Manager *m) {
 static void tap(Host *h, EventKind e, const EventFields *f, const char *message) {
         Manager *m = h->userdata;
 
-        server_event(&m->server, e, f, message);
+        const KeptEvent *k = event_history_add(&m->events, e, f, message);
+
+        if (k)
+                server_event(&m->server, k);
 }
 
 static void on_reaped(Reaper *r) {
@@ -484,6 +487,7 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         job_table_init(&m->jobs, &m->host);
         m->router = (Router) { .pools = &m->pools, .by_name = &m->pools_by_name };
         r = server_init(&m->server, &m->host, &m->jobs, &m->router, &manager_server_ops, m);
+        m->server.events = &m->events;
         if (r < 0)
                 return r;
         manager_apply_limits(m);
@@ -540,6 +544,7 @@ void manager_done(Manager *m) {
         m->host.event = sd_event_unref(m->host.event);
         cgroup_root_done(&m->host.cgroup);
         config_free(m->config);
+        event_history_done(&m->events);
         free(m->config_error);
         free(m->host.directory);
         free(m->exe);

@@ -23,6 +23,7 @@ typedef struct Manager {
         JobTable jobs;
         Router router;
         Server server;
+        EventHistory events;
         Reaper reaper;
 
         ConfigPaths paths;

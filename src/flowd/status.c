@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "basic/fd.h"
-#include "control/internal.h"
 #include "flowd/manager.h"
+#include "service/objects.h"
 
 static uint64_t own_rss(void) {
         Worker self = { .pid = getpid() };
@@ -42,7 +42,7 @@ json_object *manager_status(Manager *m) {
 
                 queued += p->n_queued + p->n_waiting;
                 running += p->n_running;
-                json_object_array_add(pools, control_pool_object(p));
+                json_object_array_add(pools, object_of_pool(p));
         }
         manager_summary(m, summary, sizeof(summary));
         add_text(o, "version", PACKAGE_VERSION);
