@@ -60,7 +60,7 @@ json_object *manager_status(Manager *m) {
         add_text(o, "limits", limits_text(m));
         add_int(o, "rss", own_rss());
         add_int(o, "fds", (uint64_t) MAX(fd_count(), 0));
-        add_int(o, "clients", m->server.n_control + m->server.n_jobs);
+        add_int(o, "clients", m->server.n_control + m->server.n_jobs + m->mcp.n_clients);
         add_int(o, "jobs_queued", queued);
         add_int(o, "jobs_running", running);
         add_int(o, "jobs_completed", m->jobs.totals[JOB_COMPLETED]);

@@ -10,6 +10,7 @@ integration_tests += \
 	%D%/test-hostile.py \
 	%D%/test-jsonl.py \
 	%D%/test-many.py \
+	%D%/test-mcp.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
 	%D%/test-reexec.py \
@@ -22,5 +23,6 @@ EXTRA_DIST += \
 	$(integration_tests) \
 	%D%/flowtest.py \
 	%D%/flowtest_kit.py \
+	%D%/flowtest_mcp.py \
 	%D%/flowtest_wire.py \
 	%D%/soak
