@@ -67,6 +67,8 @@ typedef enum OptionId {
         OPTION_OFFSET,
         OPTION_LENGTH,
         OPTION_ALL,
+        OPTION_CLIENT,
+        OPTION_DRY_RUN,
         _OPTION_MAX,
 } OptionId;
 
@@ -179,5 +181,12 @@ int verb_events(Flowctl *c, int argc, char **argv);
 int verb_logs(Flowctl *c, int argc, char **argv);
 int verb_config_cat(Flowctl *c, int argc, char **argv);
 int verb_config_check(Flowctl *c, int argc, char **argv);
+int verb_mcp_bridge(Flowctl *c, int argc, char **argv);
+int verb_mcp_doctor(Flowctl *c, int argc, char **argv);
+int verb_mcp_list(Flowctl *c, int argc, char **argv);
+int verb_mcp_call(Flowctl *c, int argc, char **argv);
+int verb_mcp_read(Flowctl *c, int argc, char **argv);
+int verb_mcp_prompt(Flowctl *c, int argc, char **argv);
+int verb_mcp_install(Flowctl *c, int argc, char **argv);
 int verb_reload(Flowctl *c, int argc, char **argv);
 int verb_reexec(Flowctl *c, int argc, char **argv);

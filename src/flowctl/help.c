@@ -61,6 +61,8 @@ const Option options[_OPTION_MAX] = {
         [OPTION_OFFSET] = { "offset", 0, "N", "Only what follows the first N bytes" },
         [OPTION_LENGTH] = { "length", 0, "N", "At most N bytes" },
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
+        [OPTION_CLIENT] = { "client", 0, "CLIENT", "The MCP client: claude, claude-desktop, vscode, cursor, codex" },
+        [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Change nothing, print what would be written" },
 };
 
 const Verb verbs[] = {
@@ -121,6 +123,16 @@ const Verb verbs[] = {
           "UNIT is flowd.conf, NAME.worker or NAME.pool." },
         { "config check", "[DIR]", 0, 1, 0, verb_config_check, "Check the configuration files, or those in DIR",
           "Without DIR these are the system's, with --user the user's; name the directory of a private instance." },
+        { "mcp bridge", "", 0, 0, 0, verb_mcp_bridge, "Join an MCP client's standard input and output to flowd; 'mcp' alone is this",
+          "MCP clients start it; it ends with its standard input. When flowd is restarted, the client need not be." },
+        { "mcp install", "", 0, 0, B(CLIENT) | B(DRY_RUN), verb_mcp_install, "Put flowd into the configuration of an MCP client",
+          "Its file is changed in that one place. --runtime=, --user and --system become part of what is put there." },
+        { "mcp doctor", "", 0, 0, 0, verb_mcp_doctor, "Check that an MCP client would find everything in order", NULL },
+        { "mcp list", "[tools|resources|templates|prompts]", 0, 1, 0, verb_mcp_list, "List what MCP clients are shown", NULL },
+        { "mcp call", "TOOL [KEY=TEXT|KEY:=JSON...|JSON|-]", 1, -1, B(PROGRESS), verb_mcp_call, "Call a tool and print its structured result",
+          "Arguments are given one by one, or as one JSON object, or that on standard input." },
+        { "mcp read", "URI", 1, 1, 0, verb_mcp_read, "Print a resource, as flow://events", NULL },
+        { "mcp prompt", "PROMPT [KEY=TEXT...]", 1, -1, 0, verb_mcp_prompt, "Print the messages of a prompt", NULL },
         { "reload", "", 0, 0, 0, verb_reload, "Read the configuration again; wait for the verdict", NULL },
         { "reexec", "", 0, 0, 0, verb_reexec, "Execute flowd's program anew, keeping workers, jobs and connections", NULL },
 };

@@ -14,6 +14,10 @@ flowctl_SOURCES = \
 	%D%/help.c \
 	%D%/job.c %D%/job-table.h \
 	%D%/main.c \
+	%D%/mcp-bridge.c \
+	%D%/mcp-install.c \
+	%D%/mcp-memory.c %D%/mcp-memory.h \
+	%D%/mcp.c \
 	%D%/options.c \
 	%D%/outcome.c \
 	%D%/pool.c %D%/pool-table.h \

@@ -118,7 +118,8 @@ int mcp_arguments_parse(const McpTool *t, JsonSpan arguments, McpArguments *ret,
                 while (i < n && !json_member_is(&m, t->parameters[i].name))
                         i++;
                 if (i == n || ret->of[i].value) {
-                        *reterr_text = str_printf("%.*s %s", (int) MIN(m.key_size, (size_t) 80), m.key, i == n ? "is no argument of this tool" : "stands there twice");
+                        *reterr_text = str_printf("%.*s %s", (int) MIN(m.key_size, (size_t) 80), m.key,
+                                                  i == n ? "is no argument of this tool" : "stands there twice");
                         return -EINVAL;
                 }
                 if (m.type == JSON_NULL && !t->parameters[i].required) /* some clients send all that they know of */

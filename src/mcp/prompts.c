@@ -86,8 +86,9 @@ static void get_diagnose(McpRequest *q, const char *value) {
                 return;
         }
         text = str_printf("Diagnose the flowd pool '%s'. It is %s%s%s. Below are its state, its workers with the ends of their standard error, and the last "
-                          "events about it. Say whether it can do its work; if it cannot, or only badly, say what is wrong, what the evidence is, and what to do, "
-                          "the least first: scaling it, its worker type's limits, the worker program itself. Times ending in _usec are microseconds.",
+                          "events about it. Say whether it can do its work; if it cannot, or only badly, say what is wrong, what the evidence is, "
+                          "and what to do, the least first: scaling it, its worker type's limits, the worker program itself. "
+                          "Times ending in _usec are microseconds.",
                           p->name, pool_state_to_string(p->state), p->reason ? ": " : "", strempty(p->reason));
         uri = str_printf("flow://pools/%s", p->name);
         facts = json_object_new_object();
@@ -106,8 +107,9 @@ static void explain(const McpReply *r, const McpServer *s, uint64_t id, JobState
         Pool *p = pool ? map_get_name(s->router->by_name, pool, Pool, by_name) : NULL;
         char name[JOB_ID_TEXT_MAX];
 
-        text = str_printf("Explain the flowd job %s, which is %s. Below are the job%s. Say in plain words what happened and why, what is certain and what is likely, "
-                          "and what to do next: try again, change the payload, its timeout, the pool or the worker program. Times ending in _usec are microseconds.",
+        text = str_printf("Explain the flowd job %s, which is %s. Below are the job%s. Say in plain words what happened and why, what is certain "
+                          "and what is likely, and what to do next: try again, change the payload, its timeout, the pool or the worker program. "
+                          "Times ending in _usec are microseconds.",
                           job_id_format(id, name), job_state_to_string(state), p ? ", its pool, and the last events about the pool" : "");
         uri = str_printf("flow://jobs/%s", name);
         json_object_object_add(facts, "job", job);

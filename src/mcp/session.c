@@ -75,8 +75,8 @@ static json_object *instructions(const McpReply *r) {
         _cleanup_free_ char *more = NULL, *text = NULL;
 
         if (level < LEVEL_OPERATE)
-                more = str_printf(" You may %s; members of the group '%s' may do more.", level < LEVEL_OBSERVE ? "do nothing here" : auth_level_to_string(level),
-                                  strna(auth_group(auth, next)));
+                more = str_printf(" You may %s; members of the group '%s' may do more.",
+                                  level < LEVEL_OBSERVE ? "do nothing here" : auth_level_to_string(level), strna(auth_group(auth, next)));
         text = str_printf("flowd keeps pools of worker processes and runs jobs on them. pool_list shows the pools; pool_execute runs one job and waits for it, "
                           "pool_execute_batch many; for work that may take longer than a call, use job_submit, then job_status and job_result. "
                           "flow://pools/NAME, flow://jobs/ID and flow://events can be read and subscribed to.%s", strempty(more));

@@ -120,8 +120,8 @@ void tool_job_cancel(McpRequest *q, const McpArguments *a) {
 
 /* --- results --- */
 
-static void answer_part(const McpReply *r, uint64_t id, JobState state, PayloadKind kind, Blob *result, const char *error, const char *code, uint64_t offset,
-                        uint64_t length) {
+static void answer_part(const McpReply *r, uint64_t id, JobState state, PayloadKind kind, Blob *result, const char *error, const char *code,
+                        uint64_t offset, uint64_t length) {
         uint64_t size = blob_size(result), n;
         _cleanup_free_ char *text = NULL;
         const uint8_t *data = NULL;
@@ -148,7 +148,8 @@ static void answer_part(const McpReply *r, uint64_t id, JobState state, PayloadK
         object_add_int(o, "size", size);
         object_add_int(o, "offset", offset);
         object_add_text(o, "encoding", base64 ? "base64" : "utf-8");
-        json_object_object_add(o, "data", base64 ? json_object_new_string(text) : json_object_new_string_len(n > 0 ? (const char *) data + offset : "", (int) n));
+        json_object_object_add(o, "data", base64 ? json_object_new_string(text) :
+                                          json_object_new_string_len(n > 0 ? (const char *) data + offset : "", (int) n));
         json_object_object_add(o, "next_offset", offset + n < size ? json_object_new_int64((int64_t) (offset + n)) : NULL);
         object_add_text(o, "error", error);
         object_add_text(o, "code", code);

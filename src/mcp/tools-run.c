@@ -242,7 +242,8 @@ void tool_job_submit(McpRequest *q, const McpArguments *a) {
                 return;
         }
         j->detached = true;
-        j->durability = durable ? (Durability) durability_from_string(durable) : s->jobs->store && store_accepts(s->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+        j->durability = durable ? (Durability) durability_from_string(durable) :
+                        s->jobs->store && store_accepts(s->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
         j->not_before_usec = delay > 0 ? realtime_usec() + (uint64_t) delay * SECOND : 0;
         j->deadline_usec = deadline > 0 ? realtime_usec() + (uint64_t) deadline * SECOND : 0;
         call = mcp_call_new(q, MCP_CALL_SUBMIT, 1);

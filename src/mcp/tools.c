@@ -94,7 +94,8 @@ const McpTool mcp_tools[] = {
         { "pool_execute", "Run a job in a pool", "Runs one job in the named pool, on a worker that is free, and answers with its result.", LEVEL_SUBMIT,
           TOOL_OPEN_WORLD, tool_pool_execute, RESULT_SCHEMA, { P_POOL(true), P_PROMPT, P_TIMEOUT, P_METHOD, P_SESSION, P_KIND, P_PRIORITY } },
         { "pool_execute_batch", "Run many jobs",
-          "Runs a job for each of the prompts, as many at once as the pool can, and answers when all have ended. Results are keyed by the index of their prompt.",
+          "Runs a job for each of the prompts, as many at once as the pool can, and answers when all have ended. "
+          "Results are keyed by the index of their prompt.",
           LEVEL_SUBMIT, TOOL_OPEN_WORLD, tool_pool_execute_batch,
           "{\"type\":\"object\",\"properties\":{\"pool_id\":" STRING_OR_NULL ",\"status\":{\"enum\":[\"completed\",\"failed\"]},"
           "\"completed\":" COUNT ",\"failed\":" COUNT ",\"results\":{\"type\":\"object\",\"additionalProperties\":" RESULT_SCHEMA "}," FAILURE "},"

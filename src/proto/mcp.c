@@ -116,7 +116,8 @@ static int meta_member(const JsonMember *m, McpMeta *meta, const char **reterr_r
         } known[] = {
                 { META_PREFIX "protocolVersion", "_meta: the protocol version is no string", offsetof(McpMeta, version), 1U << JSON_STRING },
                 { META_PREFIX "clientCapabilities", "_meta: the client's capabilities are no object", offsetof(McpMeta, capabilities), 1U << JSON_OBJECT },
-                { "progressToken", "_meta: the progress token is neither a string nor a number", offsetof(McpMeta, progress), 1U << JSON_STRING | 1U << JSON_NUMBER },
+                { "progressToken", "_meta: the progress token is neither a string nor a number", offsetof(McpMeta, progress),
+                  1U << JSON_STRING | 1U << JSON_NUMBER },
                 { "traceparent", "_meta: traceparent is no string", offsetof(McpMeta, trace), 1U << JSON_STRING },
         };
 

@@ -10,6 +10,7 @@ integration_tests += \
 	%D%/test-hostile.py \
 	%D%/test-jsonl.py \
 	%D%/test-many.py \
+	%D%/test-mcp-bridge.py \
 	%D%/test-mcp.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \

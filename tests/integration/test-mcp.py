@@ -695,7 +695,8 @@ def a_reexec_loses_nothing():
         n.note('notifications/subscriptions/acknowledged')
         gate = {'pool_id': 'hot', 'prompt': g.path, 'method': 'gate'}
         run = m.send('tools/call', name='pool_execute', arguments=gate)
-        many = n.send('tools/call', meta={'progressToken': 1}, name='pool_execute_batch', arguments={'pool_id': 'hot', 'prompts': [g.path] * 3, 'method': 'gate'})
+        many = n.send('tools/call', meta={'progressToken': 1}, name='pool_execute_batch',
+                      arguments={'pool_id': 'hot', 'prompts': [g.path] * 3, 'method': 'gate'})
         j = n.tool('job_submit', **gate)['job_id']
         waiting = n.send('tools/call', name='job_result', arguments={'job_id': j, 'wait': 60})
         b.write(json.dumps([b.message('ping', {}, 'p'), b.message('tools/call', {'name': 'pool_execute', 'arguments': gate}, 'q')]) + '\n')
