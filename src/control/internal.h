@@ -104,6 +104,12 @@ void control_no_such_job(ControlClient *c, const char *id);
 void control_not_ended(ControlClient *c, uint64_t id);
 void control_payload_gone(ControlClient *c, uint64_t id);
 
+/* methods-route.c */
+/* Where a job wants to go, out of the parameters of Submit(), Run() and ExplainRoute(); the texts are theirs. 0, or -EINVAL after having answered. */
+int control_route_request(ControlClient *c, json_object *p, RouteRequest *ret);
+void method_explain_route(ControlClient *c, json_object *p);
+void method_list_methods(ControlClient *c, json_object *p);
+
 /* methods-store.c */
 void method_list_jobs(ControlClient *c, json_object *p);
 void method_show_job(ControlClient *c, json_object *p);

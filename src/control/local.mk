@@ -6,6 +6,7 @@ libcontrol_a_SOURCES = \
 	%D%/control.c \
 	%D%/internal.h \
 	%D%/jobs.c \
+	%D%/methods-route.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/parameters.c \

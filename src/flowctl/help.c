@@ -11,7 +11,8 @@
 
 #define B(x) (1ULL << OPTION_##x)
 #define O_DURABLE (B(DURABLE) | B(KEY) | B(RETRIES) | B(RETRY_DELAY) | B(DELAY))
-#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
+#define O_ROUTE (B(WORKER_TYPE) | B(STRATEGY) | B(FALLBACK) | B(WEIGHT))
+#define O_LIMITS (O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
 #define O_SOURCES (B(FILE) | B(LINES) | B(NULL) | B(EACH) | B(FILES) | B(FILES_FROM) | B(JOBS) | B(PROGRESS))
 
 const Option options[_OPTION_MAX] = {
@@ -63,6 +64,11 @@ const Option options[_OPTION_MAX] = {
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
         [OPTION_CLIENT] = { "client", 0, "CLIENT", "The MCP client: claude, claude-desktop, vscode, cursor, codex" },
         [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Change nothing, print what would be written" },
+        [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Any pool with workers of that type" },
+        [OPTION_STRATEGY] = { "strategy", 0, "STRATEGY", "How the pool is chosen: least_loaded, round_robin, random, affinity" },
+        [OPTION_FALLBACK] = { "fallback", 0, "TIERS", "The tiers that follow the chosen one: auto, none, or for instance 'warm cold'" },
+        [OPTION_WEIGHT] = { "weight", 0, "N", "How heavy the job is, from 1 to 10, where no tier is given" },
+        [OPTION_PAYLOAD_SIZE] = { "payload-size", 0, "SIZE", "A payload of so many bytes, as in 64K" },
 };
 
 const Verb verbs[] = {
@@ -111,6 +117,11 @@ const Verb verbs[] = {
         { "pool drain", "POOL...", 1, -1, 0, verb_pool_drain,
           "Start no more jobs in a pool; those running end, others wait", NULL },
         { "pool resume", "POOL...", 1, -1, 0, verb_pool_resume, "End that", NULL },
+        { "route list", "", 0, 0, 0, verb_route_list, "List the methods that flowd knows the run time of", NULL },
+        { "route explain", "[PAYLOAD]", 0, 1, O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(PAYLOAD_SIZE), verb_route_explain,
+          "Show where a job would go, and why",
+          "Every step of the decision, every pool that may take the job, and where it goes when these cannot. Nothing is\n"
+          "submitted. The exit status is 75 where no pool would take it." },
         { "worker list", "[POOL]", 0, 1, B(POOL), verb_worker_list, "List workers", NULL },
         { "worker show", "WORKER...", 1, -1, 0, verb_worker_show,
           "Show all about a worker, with the end of its standard error", NULL },

@@ -22,6 +22,7 @@ flowctl_SOURCES = \
 	%D%/outcome.c \
 	%D%/pool.c %D%/pool-table.h \
 	%D%/progress.c %D%/progress.h \
+	%D%/route.c \
 	%D%/run.c \
 	%D%/source.c %D%/source.h \
 	%D%/status.c \

@@ -82,12 +82,14 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
                 return r;
         }
         list_append(&m->pools, &p->link);
+        route_pools_changed(&m->router);
         *ret = p;
         return 0;
 }
 
 static void remove_pool(Manager *m, Pool *p) {
         map_remove(&m->pools_by_name, &p->by_name);
+        route_pools_changed(&m->router);
         pool_free(p);
 }
 
@@ -498,11 +500,14 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
                 return r;
         print_messages(m, true);
         job_table_init(&m->jobs, &m->host);
-        m->router = (Router) { .pools = &m->pools, .by_name = &m->pools_by_name };
+        route_init(&m->router, &m->host, &m->jobs, &m->pools, &m->pools_by_name);
         r = server_init(&m->server, &m->host, &m->jobs, &m->router, &manager_server_ops, m);
         m->server.events = &m->events;
         if (r >= 0)
                 r = mcp_server_init(&m->mcp, &m->host, &m->jobs, &m->router, &m->events, m->paths.state);
+        if (r < 0)
+                return r;
+        r = route_configure(&m->router, &m->config->route);
         if (r < 0)
                 return r;
         manager_apply_limits(m);
@@ -545,6 +550,8 @@ void manager_done(Manager *m) {
                 mcp_server_done(&m->mcp);
         LIST_FOREACH_SAFE(l, next, &m->pools)
                 remove_pool(m, list_entry(l, Pool, link));
+        if (m->router.pools)
+                route_done(&m->router);
         if (m->jobs.host)
                 job_table_done(&m->jobs);
         map_done(&m->pools_by_name);

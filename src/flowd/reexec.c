@@ -84,6 +84,7 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
                 r = mcp_server_serialize(&m->mcp, sw, mcp);
         state_put_object(sw, root, "server", server);
         state_put_object(sw, root, "mcp", mcp);
+        state_put_object(sw, root, "route", route_state_serialize(&m->router));
         return r < 0 ? r : state_writer_finish(sw, root);
 }
 
@@ -268,7 +269,9 @@ static int restore(Manager *m, const StateReader *sr) {
                 if (r < 0)
                         return r;
         }
-        r = restore_jobs(m, sr);
+        r = route_state_deserialize(&m->router, state_get_object(sr->root, "route"));
+        if (r >= 0)
+                r = restore_jobs(m, sr);
         if (r >= 0)
                 r = restore_pools(m, sr);
         if (r >= 0)

@@ -73,6 +73,7 @@ json_object *manager_status(Manager *m) {
         add_int(o, "results_max", m->jobs.results_max);
         add_int(o, "log_dropped", log_dropped(m->host.log));
         json_object_object_add(o, "pools", pools);
+        json_object_object_add(o, "tiers", route_tiers_object(&m->router));
         return o;
 }
 

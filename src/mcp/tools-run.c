@@ -93,22 +93,68 @@ static bool may_start(const McpRequest *q, size_t n) {
         return false;
 }
 
-static void refused(const McpRequest *q, const char *pool, int error, const char *why) {
+/* Where a call wants its jobs to go. The texts are its own. */
+typedef struct Wishes {
+        char *pool, *tier, *worker_type, *selector, *affinity;
+        unsigned weight;
+} Wishes;
+
+static void wishes_done(Wishes *w) {
+        free(w->pool);
+        free(w->tier);
+        free(w->worker_type);
+        free(w->selector);
+        free(w->affinity);
+}
+#define _cleanup_wishes_ _cleanup_(wishes_done)
+
+/* Returns 0, or -errno after having answered. A tool lacks most of the parameters. */
+static int read_wishes(const McpRequest *q, const McpArguments *a, Wishes *ret) {
+        if (set_text(a, "pool_id", &ret->pool) < 0 || set_text(a, "tier", &ret->tier) < 0 || set_text(a, "worker_type", &ret->worker_type) < 0 ||
+            set_text(a, "pool_selector", &ret->selector) < 0 || set_text(a, "pool_affinity", &ret->affinity) < 0) {
+                tool_no_memory(&q->reply);
+                return -ENOMEM;
+        }
+        if (ret->affinity && ret->selector && !streq(ret->selector, "affinity")) {
+                tool_failed(&q->reply, NULL, "InvalidArguments", "pool_affinity is for the pool_selector 'affinity', not for '%s'", ret->selector);
+                return -EINVAL;
+        }
+        ret->weight = (unsigned) argument_int(a, "weight", 0);
+        return 0;
+}
+
+static int submit(const McpRequest *q, const Wishes *w, Job *j, char **reterr_text) {
+        RouteRequest request = {
+                .pool = w->affinity ? w->affinity : w->pool,
+                .tier = w->tier,
+                .worker_type = w->worker_type,
+                .strategy = w->affinity ? "affinity" : w->selector,
+                .weight = w->weight,
+                .method = j->method,
+                .session = j->session,
+                .payload_size = j->payload_size,
+        };
+
+        return route_submit(q->reply.client->server->router, j, &request, reterr_text);
+}
+
+static void refused(const McpRequest *q, const Wishes *w, int error, const char *why) {
         json_object *o = json_object_new_object();
 
-        object_add_text(o, "pool_id", pool);
-        tool_failed(&q->reply, o, pool_refusal_code(error), "%s", strempty(why));
+        object_add_text(o, "pool_id", w->pool);
+        tool_failed(&q->reply, o, route_refusal_code(error), "%s", strempty(why));
 }
 
 /* Runs one job; its call answers. */
-static void execute(McpRequest *q, const McpArguments *a, const char *pool, const char *tier) {
+static void execute(McpRequest *q, const McpArguments *a) {
+        _cleanup_wishes_ Wishes w = {};
         _cleanup_(job_unrefp) Job *j = NULL;
         _cleanup_free_ char *why = NULL;
         bool task = mcp_wants_task(q);
         McpCall *call;
         int r;
 
-        if (!may_start(q, 1))
+        if (!may_start(q, 1) || read_wishes(q, a, &w) < 0)
                 return;
         j = make_job(q, a, argument_span(a, "prompt"));
         if (!j)
@@ -122,10 +168,10 @@ static void execute(McpRequest *q, const McpArguments *a, const char *pool, cons
                 tool_no_memory(&q->reply);
                 return;
         }
-        r = route_submit(q->reply.client->server->router, j, pool, tier, &why);
+        r = submit(q, &w, j, &why);
         if (r < 0) {
                 mcp_call_free(call);
-                refused(q, pool, r, why);
+                refused(q, &w, r, why);
                 return;
         }
         mcp_call_add(call, 0, j);
@@ -133,29 +179,19 @@ static void execute(McpRequest *q, const McpArguments *a, const char *pool, cons
 }
 
 void tool_pool_execute(McpRequest *q, const McpArguments *a) {
-        _cleanup_free_ char *pool = NULL;
-
-        if (argument_text(a, "pool_id", &pool) < 0)
-                tool_no_memory(&q->reply);
-        else
-                execute(q, a, pool, NULL);
+        execute(q, a);
 }
 
 void tool_pool_route_execute(McpRequest *q, const McpArguments *a) {
-        _cleanup_free_ char *tier = NULL;
-
-        if (argument_text(a, "tier", &tier) < 0)
-                tool_no_memory(&q->reply);
-        else
-                execute(q, a, NULL, tier);
+        execute(q, a);
 }
 
-static void batch_add(const McpRequest *q, McpCall *call, unsigned i, Job *j, const char *pool, const char *tier) {
+static void batch_add(const McpRequest *q, McpCall *call, unsigned i, Job *j, const Wishes *w) {
         McpCallJob *cj = &call->jobs[i];
-        int r = route_submit(q->reply.client->server->router, j, pool, tier, &cj->refusal);
+        int r = submit(q, w, j, &cj->refusal);
 
         if (r < 0)
-                cj->code = pool_refusal_code(r);
+                cj->code = route_refusal_code(r);
         else
                 mcp_call_add(call, i, j);
 }
@@ -188,7 +224,7 @@ static Job **make_jobs(const McpRequest *q, const McpArguments *a, JsonSpan prom
 
 void tool_pool_execute_batch(McpRequest *q, const McpArguments *a) {
         JsonSpan prompts = argument_span(a, "prompts");
-        _cleanup_free_ char *pool = NULL, *tier = NULL;
+        _cleanup_wishes_ Wishes w = {};
         unsigned n = 0;
         JsonMember e;
         JsonScan scan;
@@ -198,10 +234,8 @@ void tool_pool_execute_batch(McpRequest *q, const McpArguments *a) {
         json_scan_elements(&scan, prompts.p, prompts.size);
         while (json_scan_next(&scan, &e) > 0)
                 n++;
-        if (argument_text(a, "pool_id", &pool) < 0 || argument_text(a, "tier", &tier) < 0) {
-                tool_no_memory(&q->reply);
+        if (read_wishes(q, a, &w) < 0)
                 return;
-        }
         if (n == 0) {
                 tool_failed(&q->reply, NULL, "InvalidArguments", "prompts is empty: there is nothing to run");
                 return;
@@ -214,7 +248,7 @@ void tool_pool_execute_batch(McpRequest *q, const McpArguments *a) {
         call = mcp_call_new(q, MCP_CALL_BATCH, n);
         for (unsigned i = 0; i < n; i++) {
                 if (call)
-                        batch_add(q, call, i, jobs[i], pool, tier);
+                        batch_add(q, call, i, jobs[i], &w);
                 job_unref(jobs[i]);
         }
         free(jobs);
@@ -227,17 +261,18 @@ void tool_pool_execute_batch(McpRequest *q, const McpArguments *a) {
 void tool_job_submit(McpRequest *q, const McpArguments *a) {
         McpServer *s = q->reply.client->server;
         _cleanup_(job_unrefp) Job *j = NULL;
-        _cleanup_free_ char *why = NULL, *pool = NULL, *tier = NULL, *durable = NULL;
+        _cleanup_free_ char *why = NULL, *durable = NULL;
+        _cleanup_wishes_ Wishes w = {};
         int64_t delay = argument_int(a, "delay", 0), deadline = argument_int(a, "deadline", 0);
         McpCall *call;
         int r;
 
-        if (!may_start(q, 1))
+        if (!may_start(q, 1) || read_wishes(q, a, &w) < 0)
                 return;
         j = make_job(q, a, argument_span(a, "prompt"));
         if (!j)
                 return;
-        if (argument_text(a, "pool_id", &pool) < 0 || argument_text(a, "tier", &tier) < 0 || argument_text(a, "durable", &durable) < 0) {
+        if (set_text(a, "durable", &durable) < 0) {
                 tool_no_memory(&q->reply);
                 return;
         }
@@ -251,10 +286,10 @@ void tool_job_submit(McpRequest *q, const McpArguments *a) {
                 tool_no_memory(&q->reply);
                 return;
         }
-        r = route_submit(s->router, j, pool, tier, &why);
+        r = submit(q, &w, j, &why);
         if (r < 0) {
                 mcp_call_free(call);
-                refused(q, pool, r, why);
+                refused(q, &w, r, why);
                 return;
         }
         mcp_call_add(call, 0, j);
@@ -310,6 +345,11 @@ static bool put_job(McpText *t, Job *j, Blob *result, uint64_t size, uint64_t ro
         put_member_text(t, "worker_id", j->ran_on[0] ? j->ran_on : NULL);
         put_member_text(t, "error", j->error);
         put_member_text(t, "code", j->code);
+        if (j->route.routed) {
+                put_member_text(t, "tier", tier_to_string((Tier) j->route.tier));
+                if (j->route.affinity != ROUTE_AFFINITY_NONE)
+                        put_member_text(t, "affinity", route_affinity_to_string((RouteAffinity) j->route.affinity));
+        }
         cut = put_output(t, j->result_kind, result, size, room);
         return cut;
 }

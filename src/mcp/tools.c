@@ -26,6 +26,8 @@
           "What the payload is: text, a JSON text, or bytes in base64" }
 #define P_PRIORITY { "priority", MCP_INTEGER, false, INT32_MIN, INT32_MAX, "0", NULL, "Place in the queue: higher goes first" }
 #define P_TIER { "tier", MCP_STRING, false, 0, 0, NULL, "[\"hot\",\"warm\",\"cold\"]", "Only pools of this tier" }
+#define P_WORKER_TYPE { "worker_type", MCP_STRING, false, 0, 0, NULL, NULL, "Only pools with workers of this type" }
+#define P_WEIGHT { "weight", MCP_INTEGER, false, 1, ROUTE_WEIGHT_MAX, NULL, NULL, "How heavy the job is, where no tier is given" }
 #define P_JOB { "job_id", MCP_STRING, true, 0, 0, NULL, NULL, "The job's id" }
 
 /* Pieces of schemas. */
@@ -36,7 +38,8 @@
         "\"pool_id\":" STRING_OR_NULL ",\"worker_id\":" STRING_OR_NULL ",\"job_id\":{\"type\":\"string\"},"                 \
         "\"status\":{\"enum\":[\"completed\",\"failed\",\"timeout\",\"cancelled\"]},\"output\":{\"type\":\"string\"},"      \
         "\"kind\":{\"enum\":[\"text\",\"json\",\"bytes\"]},\"size\":" COUNT ",\"truncated\":{\"type\":\"boolean\"},"        \
-        "\"duration\":{\"type\":\"number\",\"minimum\":0},\"attempts\":" COUNT "," FAILURE
+        "\"duration\":{\"type\":\"number\",\"minimum\":0},\"attempts\":" COUNT ",\"tier\":{\"type\":\"string\"},"      \
+        "\"affinity\":{\"type\":\"string\"}," FAILURE
 #define RESULT_SCHEMA "{\"type\":\"object\",\"properties\":{" RESULT_PROPERTIES "},\"required\":[\"status\"]}"
 #define POOL_SCHEMA                                                                                                         \
         "{\"type\":\"object\",\"properties\":{\"pool_id\":{\"type\":\"string\"},\"pool_type\":{\"type\":\"string\"},"       \
@@ -85,7 +88,7 @@ const McpTool mcp_tools[] = {
           LEVEL_SUBMIT, TOOL_OPEN_WORLD, tool_job_submit,
           "{\"type\":\"object\",\"properties\":{\"job_id\":{\"type\":\"string\"},\"pool_id\":{\"type\":\"string\"},\"status\":{\"type\":\"string\"},"
           "\"duplicate\":{\"type\":\"boolean\"}," FAILURE "},\"required\":[\"status\"]}",
-          { P_PROMPT, P_POOL(false), P_TIER, P_METHOD, P_SESSION, P_KIND, P_TIMEOUT, P_PRIORITY,
+          { P_PROMPT, P_POOL(false), P_TIER, P_WORKER_TYPE, P_WEIGHT, P_METHOD, P_SESSION, P_KIND, P_TIMEOUT, P_PRIORITY,
             { "durable", MCP_STRING, false, 0, 0, NULL, "[\"no\",\"process\",\"yes\"]",
               "What the job survives: yes, a power cut (the default where there is a store); process, the end of flowd" },
             { "key", MCP_STRING, false, 0, 0, NULL, NULL, "The same key again is the same durable job again, not a second one" },
@@ -100,7 +103,7 @@ const McpTool mcp_tools[] = {
           "{\"type\":\"object\",\"properties\":{\"pool_id\":" STRING_OR_NULL ",\"status\":{\"enum\":[\"completed\",\"failed\"]},"
           "\"completed\":" COUNT ",\"failed\":" COUNT ",\"results\":{\"type\":\"object\",\"additionalProperties\":" RESULT_SCHEMA "}," FAILURE "},"
           "\"required\":[\"status\"]}",
-          { P_POOL(false), { "prompts", MCP_PAYLOADS, true, 0, 0, NULL, NULL, "The payloads, a job for each" }, P_TIER, P_TIMEOUT, P_METHOD, P_SESSION, P_KIND,
+          { P_POOL(false), { "prompts", MCP_PAYLOADS, true, 0, 0, NULL, NULL, "The payloads, a job for each" }, P_TIER, P_WORKER_TYPE, P_WEIGHT, P_TIMEOUT, P_METHOD, P_SESSION, P_KIND,
             P_PRIORITY } },
         { "pool_health", "Health of all pools", "Whether the pools can do their work: healthy, degraded (some cannot) or unhealthy (none can).",
           LEVEL_OBSERVE, TOOL_READ_ONLY, tool_pool_health,
@@ -112,10 +115,14 @@ const McpTool mcp_tools[] = {
           "\"error\":{\"type\":\"string\"},\"metrics\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\"}}},\"required\":[\"status\"]}}",
           { { "pool_ids", MCP_STRINGS, false, 0, 0, NULL, NULL, "The pools' names; all where this is absent" } } },
         { "pool_route_execute", "Run a job where there is room",
-          "Runs one job in the least loaded pool that can take it, of one tier or of the first of hot, warm and cold that takes it.", LEVEL_SUBMIT,
-          TOOL_OPEN_WORLD, tool_pool_route_execute, RESULT_SCHEMA,
-          { P_PROMPT, { "pool_selector", MCP_STRING, false, 0, 0, "\"least_loaded\"", "[\"least_loaded\"]", "How the pool is chosen" }, P_TIMEOUT, P_TIER,
-            P_METHOD, P_SESSION, P_KIND, P_PRIORITY } },
+          "Runs one job in a pool that flowd chooses: of one tier, or of that which suits the job, and where that cannot be in the next one. "
+          "With a session, or with pool_affinity, rather where that was before; affinity in the result says whether it was a hit, a miss or a fallback.",
+          LEVEL_SUBMIT, TOOL_OPEN_WORLD, tool_pool_route_execute, RESULT_SCHEMA,
+          { P_PROMPT,
+            { "pool_selector", MCP_STRING, false, 0, 0, NULL, "[\"least_loaded\",\"round_robin\",\"random\",\"affinity\"]",
+              "How the pool is chosen among those of a tier; by default as flowd.conf's RouteStrategy= says" },
+            { "pool_affinity", MCP_STRING, false, 0, 0, NULL, NULL, "The pool that is preferred; for the selector affinity" }, P_TIMEOUT, P_TIER, P_WORKER_TYPE,
+            P_WEIGHT, P_METHOD, P_SESSION, P_KIND, P_PRIORITY } },
         { "pool_scale", "Scale a pool",
           "Sets how many workers a pool keeps, within its minimum and maximum. Workers that are busy finish what they have.", LEVEL_OPERATE, TOOL_IDEMPOTENT,
           tool_pool_scale,

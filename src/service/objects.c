@@ -128,6 +128,8 @@ json_object *object_of_job(const Router *router, const Job *j) {
         object_add_int(o, "failures", j->failures);
         object_add_int(o, "not_before_usec", j->not_before_usec);
         json_object_object_add(o, "stored", json_object_new_boolean(j->stored));
+        if (j->route.routed)
+                json_object_object_add(o, "route", route_job_object(j));
         return o;
 }
 

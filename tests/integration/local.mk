@@ -16,6 +16,7 @@ integration_tests += \
 	%D%/test-pool.py \
 	%D%/test-reexec.py \
 	%D%/test-reload.py \
+	%D%/test-route.py \
 	%D%/test-store.py \
 	%D%/test-varlink.py \
 	%D%/test-zoo.py

@@ -259,6 +259,25 @@ def each_tool_answers_as_its_schema_says():
 
 
 @test
+def routes():
+    with Flowd(workers={'zoo': worker(zoo()), 'cat': worker('/bin/cat', 'exec', Output='text')},
+               pools={'a': pool('zoo', Max=1), 'b': pool('zoo', Max=1), 'c': pool('cat', 'cold', Max=1)}) as f, client(f) as m:
+        def where(**keys):
+            return m.tool('pool_route_execute', prompt='x', **keys)
+        equal({where(pool_selector='round_robin', tier='hot')['pool_id'] for _ in range(4)}, {'a', 'b'})
+        equal({where(pool_affinity='b')['pool_id'] for _ in range(4)}, {'b'})
+        r = where(pool_affinity='b', pool_selector='affinity')
+        equal((r['pool_id'], r['affinity'], r['tier']), ('b', 'hit', 'hot'))
+        equal(where(pool_affinity='none', pool_selector='affinity', tier='hot')['affinity'], 'fallback')
+        first = where(session='s', pool_selector='affinity', tier='hot')
+        equal({where(session='s', pool_selector='affinity', tier='hot')['pool_id'] for _ in range(4)}, {first['pool_id']})
+        equal(where(worker_type='cat')['pool_id'], 'c')
+        equal(m.failed('pool_route_execute', prompt='x', pool_affinity='a', pool_selector='random')['code'], 'InvalidArguments')
+        equal(m.failed('pool_route_execute', prompt='x', worker_type='none')['status'], 'failed')
+        equal(m.tool('pool_execute_batch', prompts=['x'] * 8, tier='hot')['completed'], 8)
+
+
+@test
 def what_jobs_keep_in_memory_can_be_searched():
     with instance() as f, client(f) as m:
         j = m.tool('job_submit', prompt='a haystack with a Needle in it', pool_id='hot')

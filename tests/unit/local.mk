@@ -93,3 +93,19 @@ unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
 test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_schema_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-route-choose
+test_route_choose_SOURCES = %D%/test-route-choose.c
+test_route_choose_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_route_choose_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-route-index
+test_route_index_SOURCES = %D%/test-route-index.c
+test_route_index_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_route_index_LDADD = $(UNIT_LIBS)
+test_route_index_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+
+unit_tests += test-route-learn
+test_route_learn_SOURCES = %D%/test-route-learn.c
+test_route_learn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_route_learn_LDADD = $(UNIT_LIBS)
