@@ -54,6 +54,11 @@ test_jsonrpc_SOURCES = %D%/test-jsonrpc.c
 test_jsonrpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_jsonrpc_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-mcp
+test_mcp_SOURCES = %D%/test-mcp.c
+test_mcp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
 unit_tests += test-varlink
 test_varlink_SOURCES = %D%/test-varlink.c
 test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
