@@ -11,6 +11,7 @@ integration_tests += \
 	%D%/test-jsonl.py \
 	%D%/test-many.py \
 	%D%/test-mcp-bridge.py \
+	%D%/test-mcp-sdk.py \
 	%D%/test-mcp.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
