@@ -160,16 +160,17 @@ static void one_done(McpCall *call) {
 /* Of a batch the results wait for each other. What is too much of them stays with flowd, as that of a submitted job. */
 static void keep(McpCallJob *cj, Job *j) {
         McpCall *call = cj->call;
+        uint64_t max = mcp_output_max(call->reply.client->server);
         const uint8_t *data;
 
         if (blob_size(j->result) == 0)
                 return;
-        if (call->held + j->result->size <= MCP_OUTPUT_MAX)
+        if (call->held + j->result->size <= max)
                 cj->result = blob_ref(j->result);
         else {
                 j->detached = true;
                 if (blob_data(j->result, &data) >= 0)
-                        cj->result = blob_new_copy(data, MIN(j->result->size, (size_t) (MCP_OUTPUT_MAX - call->held)));
+                        cj->result = blob_new_copy(data, MIN(j->result->size, (size_t) (max - call->held)));
         }
         call->held += blob_size(cj->result);
 }

@@ -142,11 +142,62 @@ static void get_explain(McpRequest *q, const char *value) {
                 mcp_fetch_job(&q->reply, id, 0, false, true, strempty(uri), answer_explain);
 }
 
+/* --- arguments, asked for where they are missing --- */
+
+static bool find_text(JsonSpan object, const char *name, char **ret) {
+        JsonMember m;
+
+        return object.p && json_find(object, name, &m) > 0 && m.type == JSON_STRING && m.value_size <= JOB_NAME_MAX &&
+               json_span_text((JsonSpan) { m.value, m.value_size }, ret) >= 0;
+}
+
+static JsonSpan find_object(JsonSpan object, const char *name) {
+        JsonMember m;
+
+        return object.p && json_find(object, name, &m) > 0 && m.type == JSON_OBJECT ? (JsonSpan) { m.value, m.value_size } : (JsonSpan) {};
+}
+
+/* Returns 1 where the person in front of a modern client can be asked for it, and was not yet; else 0, with it or, where there is none, NULL. */
+static int find_argument(const McpRequest *q, const Prompt *p, char **ret) {
+        JsonSpan responses = mcp_param(&q->params, MCP_PARAM_INPUT_RESPONSES), response;
+
+        if (find_text(mcp_param(&q->params, MCP_PARAM_ARGUMENTS), p->argument, ret))
+                return 0;
+        response = find_object(mcp_param_has(&q->params, MCP_PARAM_INPUT_RESPONSES, JSON_OBJECT) ? responses : (JsonSpan) {}, p->argument);
+        if (response.p) {
+                (void) find_text(find_object(response, "content"), p->argument, ret);
+                return 0;
+        }
+        return mcp_is_modern(q->reply.version) && find_object(q->meta.capabilities, "elicitation").p;
+}
+
+/* What is asked for is a name that the person is shown a list of, or an id. Nothing has to be remembered for the answer: it comes with the request. */
+static void ask(McpRequest *q, const Prompt *p) {
+        const McpServer *s = q->reply.client->server;
+        bool pools = streq(p->argument, "pool"), first = true;
+        McpText t = {};
+
+        (void) mcp_result_begin(&q->reply, &t, "input_required");
+        put_format(&t, ",\"inputRequests\":{\"%s\":{\"method\":\"elicitation/create\",\"params\":{\"mode\":\"form\",\"message\":", p->argument);
+        put_text(&t, pools ? "Which pool?" : "Which job?");
+        put_format(&t, ",\"requestedSchema\":{\"type\":\"object\",\"properties\":{\"%s\":{\"type\":\"string\",\"description\":", p->argument);
+        put_text(&t, p->argument_description);
+        if (pools && !list_empty(s->router->pools)) {
+                put_raw(&t, ",\"enum\":[");
+                LIST_FOREACH(l, s->router->pools) {
+                        put_raw(&t, first ? "" : ",");
+                        put_text(&t, list_entry(l, Pool, link)->name);
+                        first = false;
+                }
+                put_raw(&t, "]");
+        }
+        put_format(&t, "}},\"required\":[\"%s\"]}}}}", p->argument);
+        mcp_result_end(&q->reply, &t);
+}
+
 int mcp_prompt_get(McpRequest *q, JsonSpan name) {
-        JsonSpan arguments = mcp_param(&q->params, MCP_PARAM_ARGUMENTS);
         _cleanup_free_ char *value = NULL;
         const Prompt *p = NULL;
-        JsonMember m;
 
         for (size_t i = 0; !p && i < ELEMENTSOF(prompts); i++)
                 if (json_span_is(name, prompts[i].name))
@@ -156,8 +207,9 @@ int mcp_prompt_get(McpRequest *q, JsonSpan name) {
         if (mcp_level(&q->reply) < LEVEL_OBSERVE)
                 mcp_error(&q->reply, JSONRPC_INVALID_PARAMS, NULL, "%s needs membership of the group '%s'", p->name,
                           strna(auth_group(&q->reply.client->server->auth, LEVEL_OBSERVE)));
-        else if (!arguments.p || json_find(arguments, p->argument, &m) <= 0 || m.value_size > JOB_NAME_MAX ||
-                 json_span_text((JsonSpan) { m.value, m.value_size }, &value) < 0)
+        else if (find_argument(q, p, &value) > 0)
+                ask(q, p);
+        else if (!value)
                 mcp_error(&q->reply, JSONRPC_INVALID_PARAMS, NULL, "%s needs the argument '%s', a string", p->name, p->argument);
         else
                 p->get(q, value);

@@ -146,7 +146,7 @@ static void answer_task(const McpReply *r, Job *j) {
         put_task(r->client->server, &t, j, status, comma);
         if (streq(status, "completed")) {
                 put_raw(&t, ",\"result\":");
-                run_put_answer(&t, r->version, j);
+                run_put_answer(&t, r->version, j, mcp_output_max(r->client->server));
         }
         mcp_result_end(r, &t);
 }

@@ -129,7 +129,7 @@ static void answer_part(const McpReply *r, uint64_t id, JobState state, PayloadK
         char id_text[JOB_ID_TEXT_MAX];
 
         offset = MIN(offset, size);
-        n = MIN(length, size - offset);
+        n = MIN(MIN(length, size - offset), mcp_output_max(r->client->server));
         if (n > 0 && blob_data(result, &data) < 0) {
                 tool_no_memory(r);
                 return;

@@ -354,57 +354,33 @@ static bool put_job(McpText *t, Job *j, Blob *result, uint64_t size, uint64_t ro
         return cut;
 }
 
-/* The members of an answer around structured content that stands in `inner` as a whole object; `link` is a job that has more. */
-static void put_content(McpText *t, McpVersion v, const McpText *inner, const char *link, bool failed) {
-        bool structured = v >= MCP_2025_06_18;
-
-        if (inner->error < 0)
-                t->error = inner->error;
-        put_raw(t, "\"content\":[{\"type\":\"text\",\"text\":");
-        if (structured && inner->b.size > MCP_TEXT_COPY_MAX)
-                put_text(t, "The result is in the structured content.");
-        else
-                put_string(t, inner->b.data ? inner->b.data : "", inner->b.size);
-        put_raw(t, "}");
-        if (link && structured) {
-                put_raw(t, ",{\"type\":\"resource_link\",\"name\":\"the whole result\",\"description\":\"job_result fetches it by parts\",");
-                put_format(t, "\"uri\":\"flow://jobs/%s\"}", link);
-        }
-        put_raw(t, "]");
-        if (structured && inner->b.data) {
-                put_raw(t, ",\"structuredContent\":");
-                put_span(t, (JsonSpan) { inner->b.data, inner->b.size });
-        }
-        put_raw(t, failed ? ",\"isError\":true" : ",\"isError\":false");
-}
-
 static void answer_text(const McpReply *r, const McpText *inner, const char *link, bool failed) {
         McpText t = {};
 
         if (mcp_result_begin(r, &t, "complete"))
                 put_raw(&t, ",");
-        put_content(&t, r->version, inner, link, failed);
+        tool_put_content(&t, r->version, inner, link, failed);
         mcp_result_end(r, &t);
 }
 
 /* One job's structured content. Returns whether some of the result was left out. */
-static bool put_result(McpText *t, Job *j) {
+static bool put_result(McpText *t, Job *j, uint64_t max) {
         uint64_t size = blob_size(j->result);
         bool cut;
 
         put_raw(t, "{");
-        cut = put_job(t, j, j->result, size, size > MCP_OUTPUT_MAX ? MCP_OUTPUT_HEAD : MCP_OUTPUT_MAX);
+        cut = put_job(t, j, j->result, size, size > max ? MIN(max, (uint64_t) MCP_OUTPUT_HEAD) : max);
         put_raw(t, "}");
         return cut;
 }
 
-void run_put_answer(McpText *t, McpVersion v, Job *j) {
+void run_put_answer(McpText *t, McpVersion v, Job *j, uint64_t max) {
         _cleanup_mcp_text_ McpText inner = {};
         char id[JOB_ID_TEXT_MAX];
-        bool cut = put_result(&inner, j);
+        bool cut = put_result(&inner, j, max);
 
         put_raw(t, "{");
-        put_content(t, v, &inner, cut ? job_id_format(j->id, id) : NULL, j->state != JOB_COMPLETED);
+        tool_put_content(t, v, &inner, cut ? job_id_format(j->id, id) : NULL, j->state != JOB_COMPLETED);
         put_raw(t, "}");
 }
 
@@ -425,7 +401,7 @@ void run_answer_execute(McpCall *call) {
                 answer_refusal(&call->reply, &call->jobs[0]);
                 return;
         }
-        cut = put_result(&t, j);
+        cut = put_result(&t, j, mcp_output_max(call->reply.client->server));
         if (cut)
                 j->detached = true; /* so that it is kept: job_result has it */
         answer_text(&call->reply, &t, cut ? job_id_format(j->id, id) : NULL, j->state != JOB_COMPLETED);

@@ -208,22 +208,37 @@ int mcp_tool_call(McpRequest *q, JsonSpan name) {
 
 /* --- answers --- */
 
+void tool_put_content(McpText *t, McpVersion v, const McpText *structured, const char *link, bool failed) {
+        bool both = v >= MCP_2025_06_18;
+
+        if (structured->error < 0)
+                t->error = structured->error;
+        put_raw(t, "\"content\":[{\"type\":\"text\",\"text\":");
+        if (both && structured->b.size > MCP_TEXT_COPY_MAX)
+                put_text(t, "The result is in the structured content.");
+        else
+                put_string(t, structured->b.data ? structured->b.data : "", structured->b.size);
+        put_raw(t, "}");
+        if (link && both) {
+                put_raw(t, ",{\"type\":\"resource_link\",\"name\":\"the whole result\",\"description\":\"job_result fetches it by parts\",");
+                put_format(t, "\"uri\":\"flow://jobs/%s\"}", link);
+        }
+        put_raw(t, "]");
+        if (both && structured->b.data) {
+                put_raw(t, ",\"structuredContent\":");
+                put_span(t, (JsonSpan) { structured->b.data, structured->b.size });
+        }
+        put_raw(t, failed ? ",\"isError\":true" : ",\"isError\":false");
+}
+
 void tool_answer(const McpReply *r, json_object *structured, bool failed) {
         McpText t = {}, inner = {};
-        bool comma = mcp_result_begin(r, &t, "complete");
 
         put_json(&inner, structured);
         json_object_put(structured);
-        if (inner.error < 0)
-                t.error = inner.error;
-        put_raw(&t, comma ? ",\"content\":[{\"type\":\"text\",\"text\":" : "\"content\":[{\"type\":\"text\",\"text\":");
-        put_string(&t, inner.b.data ? inner.b.data : "", inner.b.size);
-        put_raw(&t, "}]");
-        if (r->version >= MCP_2025_06_18 && inner.b.data) {
-                put_raw(&t, ",\"structuredContent\":");
-                put_span(&t, (JsonSpan) { inner.b.data, inner.b.size });
-        }
-        put_raw(&t, failed ? ",\"isError\":true" : ",\"isError\":false");
+        if (mcp_result_begin(r, &t, "complete"))
+                put_raw(&t, ",");
+        tool_put_content(&t, r->version, &inner, NULL, failed);
         mcp_text_done(&inner);
         mcp_result_end(r, &t);
 }

@@ -9,7 +9,7 @@
 #define MCP_LIST_ARGUMENT_MAX 1000U     /* elements of an argument that is a list */
 #define MCP_OUTPUT_MAX (1024U * 1024U)  /* bytes of a result in an answer; the rest is for job_result */
 #define MCP_OUTPUT_HEAD (64U * 1024U)   /* bytes of one above that, so that there is something to look at */
-#define MCP_TEXT_COPY_MAX (64U * 1024U) /* bytes of structured content that are there as text, too */
+#define MCP_TEXT_COPY_MAX (2U * 1024U * 1024U) /* bytes of structured content, escapes counted, that are there as text, too */
 #define MCP_JOBS_MAX 500                /* jobs of a list */
 
 typedef enum McpType {
@@ -68,7 +68,14 @@ int argument_text(const McpArguments *a, const char *name, char **ret);
 int64_t argument_int(const McpArguments *a, const char *name, int64_t fallback);
 bool argument_bool(const McpArguments *a, const char *name);
 
+/* Bytes of a result in an answer, so that it stays below JsonMax= whatever they are: as text it is there twice, with escapes. */
+static inline uint64_t mcp_output_max(const McpServer *s) {
+        return MIN((uint64_t) MCP_OUTPUT_MAX, s->limits.json_max / 8);
+}
+
 /* tools.c */
+/* The members of a tool's result, around structured content that is a whole object; `link` (may be NULL) is a job that has more. */
+void tool_put_content(McpText *t, McpVersion v, const McpText *structured, const char *link, bool failed);
 void mcp_tools_list(McpServer *s, McpLister *l);
 int mcp_tool_call(McpRequest *q, JsonSpan name);
 /* Answers with structured content, which is taken over, and the same as text. */
@@ -91,7 +98,7 @@ void run_answer_batch(McpCall *call);
 void run_answer_submit(McpCall *call);
 void run_answer_task(McpCall *call);
 /* What tools/call would have answered, without the envelope, as an object. Of too large a result it has the beginning. */
-void run_put_answer(McpText *t, McpVersion v, Job *j);
+void run_put_answer(McpText *t, McpVersion v, Job *j, uint64_t max);
 
 /* tools-job.c */
 void tool_job_status(McpRequest *q, const McpArguments *a);

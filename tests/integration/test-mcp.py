@@ -528,6 +528,23 @@ def prompts():
 
 
 @test
+def a_prompt_asks_for_what_is_missing():
+    with instance() as f:
+        with client(f, MODERN, capabilities={'elicitation': {}}) as m:
+            r = m.request('prompts/get', name='diagnose_pool')
+            equal(r['resultType'], 'input_required')
+            asked = r['inputRequests']['pool']
+            equal((asked['method'], asked['params']['requestedSchema']['properties']['pool']['enum']), ('elicitation/create', ['cold', 'hot']))
+            r = m.request('prompts/get', name='diagnose_pool', inputResponses={'pool': {'action': 'accept', 'content': {'pool': 'hot'}}})
+            equal(r['resultType'], 'complete')
+            contains(r['messages'][0]['content']['text'], "'hot'")
+            for answer in ({'action': 'decline'}, {'action': 'accept', 'content': {'pool': 'none'}}, {'action': 'accept', 'content': {}}):
+                mcp_error(-32602, m.request, 'prompts/get', name='diagnose_pool', inputResponses={'pool': answer})
+        with client(f, MODERN) as m:  # nobody can be asked
+            mcp_error(-32602, m.request, 'prompts/get', name='diagnose_pool')
+
+
+@test
 def completion():
     with instance() as f, client(f) as m:
         def values(ref, name, value):
@@ -585,7 +602,7 @@ def what_takes_long_becomes_a_task():
 
 @test
 def a_slow_reader_is_disconnected():
-    with instance(conf={'ClientBufferMax': '1M', 'JsonMax': '512K'}) as f:
+    with instance(conf={'ClientBufferMax': '1M'}) as f:
         m = client(f)
         before = rss_of(f.pid)
         for _ in range(8):
