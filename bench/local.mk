@@ -12,6 +12,7 @@ bench_programs = \
 	%D%/bench-flow \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
+	%D%/bench-route \
 	%D%/bench-spawn \
 	%D%/bench-store
 
@@ -36,6 +37,10 @@ bench_ldadd = libbench.a libbasic.la
 %C%_bench_pingpong_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_pingpong_SOURCES = %D%/pingpong.c
 %C%_bench_pingpong_LDADD = $(bench_ldadd)
+
+%C%_bench_route_CPPFLAGS = $(libbench_a_CPPFLAGS)
+%C%_bench_route_SOURCES = %D%/route-bench.c
+%C%_bench_route_LDADD = libbench.a $(CORE_LIBS)
 
 %C%_bench_spawn_CPPFLAGS = $(libbench_a_CPPFLAGS)
 %C%_bench_spawn_SOURCES = %D%/spawn.c
@@ -67,6 +72,7 @@ EXTRA_PROGRAMS += \
 	%D%/bench-gearman \
 	%D%/bench-jsonl-echo \
 	%D%/bench-pingpong \
+	%D%/bench-route \
 	%D%/bench-redis \
 	%D%/bench-spawn \
 	%D%/bench-store

@@ -8,4 +8,5 @@ dist_doc_DATA = \
 	%D%/ARCHITECTURE.md \
 	%D%/benchmarks.md \
 	%D%/mcp-servers.md \
+	%D%/mcp.md \
 	%D%/store.md

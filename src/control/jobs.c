@@ -142,8 +142,8 @@ static void put_error(FrameWriter *fw, const char *text) {
         frame_put_text(fw, FRAME_META_ERROR, cut);
 }
 
-/* RESULT for a job that was never accepted. */
-static void send_refusal(JobClient *c, uint64_t id, const char *code, const char *text) {
+/* RESULT for a job that was never accepted; `later`: the same one may be, once its queue has moved on. */
+static void send_refusal_later(JobClient *c, uint64_t id, const char *code, const char *text, bool later) {
         FrameHeader h = { .type = FRAME_RESULT, .job = id };
         FrameWriter fw;
 
@@ -152,8 +152,14 @@ static void send_refusal(JobClient *c, uint64_t id, const char *code, const char
         frame_put_u8(&fw, FRAME_META_STATUS, FRAME_REFUSED);
         frame_put_text(&fw, FRAME_META_CODE, code);
         put_error(&fw, text);
+        if (later)
+                frame_put_u8(&fw, FRAME_META_RETRY, 1);
         send_frame(c, &fw, &h, NULL);
         flush_later(c);
+}
+
+static void send_refusal(JobClient *c, uint64_t id, const char *code, const char *text) {
+        send_refusal_later(c, id, code, text, false);
 }
 
 static void send_accepted(JobClient *c, uint64_t id, uint64_t job, bool duplicate, bool at_once) {
@@ -216,6 +222,8 @@ static void send_result(JobClient *c, uint64_t id, Job *j, const Part *part) {
                 frame_put_u8(&fw, FRAME_META_RETRY, 1);
         if (j->ran_on[0])
                 frame_put_text(&fw, FRAME_META_WORKER, j->ran_on);
+        if (j->route.routed)
+                frame_put_text(&fw, FRAME_META_RAN_TIER, tier_to_string((Tier) j->route.tier));
         frame_put_u32(&fw, FRAME_META_ATTEMPTS, j->attempts);
         if (part->wanted)
                 frame_put_u64(&fw, FRAME_META_SIZE_ALL, blob_size(j->result));
@@ -378,13 +386,48 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         return 0;
 }
 
+/* Where the job wants to go; the texts are in `w`. Returns 0 or -errno. */
+typedef struct Wishes {
+        char pool[NAME_LENGTH_MAX + 1], tier[16], worker_type[NAME_LENGTH_MAX + 1], strategy[32], fallback[32];
+} Wishes;
+
+static int read_wishes(const FrameMeta *m, Wishes *w, RouteRequest *ret) {
+        const struct {
+                FrameTag tag;
+                char *buf;
+                size_t size;
+                const char **to;
+        } texts[] = {
+                { FRAME_META_POOL, w->pool, sizeof(w->pool), &ret->pool },
+                { FRAME_META_TIER, w->tier, sizeof(w->tier), &ret->tier },
+                { FRAME_META_WORKER_TYPE, w->worker_type, sizeof(w->worker_type), &ret->worker_type },
+                { FRAME_META_STRATEGY, w->strategy, sizeof(w->strategy), &ret->strategy },
+                { FRAME_META_FALLBACK, w->fallback, sizeof(w->fallback), &ret->fallback },
+        };
+        uint32_t weight = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                int r = frame_meta_text(m, texts[i].tag, texts[i].buf, texts[i].size);
+
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        *texts[i].to = texts[i].buf;
+        }
+        (void) frame_meta_u32(m, FRAME_META_WEIGHT, &weight);
+        ret->weight = weight;
+        return 0;
+}
+
 static void on_job(JobClient *c, Frame *f) {
         Server *s = c->server;
         _cleanup_(job_unrefp) Job *j = NULL;
         _cleanup_free_ char *why = NULL;
-        char pool[NAME_LENGTH_MAX + 1], tier[16], text[256];
+        RouteRequest q = {};
         uint64_t id = f->header.job;
-        int r, has_pool, has_tier;
+        char text[256];
+        Wishes wishes;
+        int r;
 
         if (c->peer.level < LEVEL_SUBMIT) {
                 snprintf(text, sizeof(text), "submitting needs membership of the group '%s'", auth_group(&s->auth, LEVEL_SUBMIT));
@@ -407,18 +450,18 @@ static void on_job(JobClient *c, Frame *f) {
         }
         j = job_new();
         r = j ? fill_job(s, j, f) : -ENOMEM;
-        has_pool = frame_meta_text(&f->meta, FRAME_META_POOL, pool, sizeof(pool));
-        has_tier = frame_meta_text(&f->meta, FRAME_META_TIER, tier, sizeof(tier));
-        if (r < 0 || has_pool < 0 || has_tier < 0) {
+        if (r >= 0)
+                r = read_wishes(&f->meta, &wishes, &q);
+        if (r < 0) {
                 send_refusal(c, id, r == -ENOMEM ? "LimitReached" : "InvalidJob", r == -ENOMEM ? "out of memory" :
                              r == -EILSEQ ? "the payload is not valid UTF-8; submit it as bytes (flowctl: --payload=bytes)" :
                              "the job's metadata has a name that is too long or is not UTF-8, or a number out of range");
                 return;
         }
         j->uid = c->peer.uid;
-        r = route_submit(s->router, j, has_pool > 0 ? pool : NULL, has_tier > 0 ? tier : NULL, &why);
+        r = route_submit(s->router, j, &q, &why);
         if (r < 0) {
-                send_refusal(c, id, pool_refusal_code(r), why);
+                send_refusal_later(c, id, route_refusal_code(r), why, route_refusal_passes(r));
                 return;
         }
         /* in builds for tests: the break of P1 that the crash test must notice */

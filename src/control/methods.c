@@ -89,10 +89,11 @@ static void method_list_pools(ControlClient *c, json_object *p) {
                 Pool *pool = list_entry(l, Pool, link);
 
                 if (!one || one == pool)
-                        json_object_array_add(a, control_pool_object(pool));
+                        json_object_array_add(a, object_of_pool(pool));
         }
         o = json_object_new_object();
         json_object_object_add(o, "pools", a);
+        json_object_object_add(o, "tiers", route_tiers_object(c->server->router));
         control_reply(c, o, false);
 }
 
@@ -111,7 +112,7 @@ static void method_list_workers(ControlClient *c, json_object *p) {
                 if (one && one != pool)
                         continue;
                 LIST_FOREACH(k, &pool->workers)
-                        json_object_array_add(a, control_worker_object(list_entry(k, Worker, link), false));
+                        json_object_array_add(a, object_of_worker(list_entry(k, Worker, link), false));
         }
         o = json_object_new_object();
         json_object_object_add(o, "workers", a);
@@ -125,12 +126,12 @@ static void method_show_worker(ControlClient *c, json_object *p) {
         if (!w)
                 return;
         o = json_object_new_object();
-        json_object_object_add(o, "worker", control_worker_object(w, true));
+        json_object_object_add(o, "worker", object_of_worker(w, true));
         control_reply(c, o, false);
 }
 
 /* Makes a job of Submit()'s and Run()'s parameters. Returns NULL after having answered. */
-static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, const char **ret_tier) {
+static Job *make_job(ControlClient *c, json_object *p) {
         _cleanup_(job_unrefp) Job *j = job_new();
         const char *kind = NULL, *method = NULL, *session = NULL, *key = NULL;
         int64_t timeout = 0, deadline = 0, priority = 0, retries = 0, retry_delay = 0, not_before = 0;
@@ -139,7 +140,7 @@ static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, co
         size_t size = 0;
         int k = PAYLOAD_TEXT;
 
-        if (parameter_text(c, p, "pool", ret_pool) < 0 || parameter_text(c, p, "tier", ret_tier) < 0 || parameter_text(c, p, "kind", &kind) < 0 ||
+        if (parameter_text(c, p, "kind", &kind) < 0 ||
             parameter_text(c, p, "method", &method) < 0 || parameter_text(c, p, "session", &session) < 0 ||
             parameter_int(c, p, "timeout_usec", 1, INT64_MAX, &timeout) < 0 ||
             parameter_int(c, p, "deadline_usec", 1, INT64_MAX, &deadline) < 0 || parameter_int(c, p, "priority", INT32_MIN, INT32_MAX, &priority) < 0 ||
@@ -201,10 +202,15 @@ static Job *make_job(ControlClient *c, json_object *p, const char **ret_pool, co
         return TAKE_PTR(j);
 }
 
-static void refused(ControlClient *c, int r, const char *pool, const Job *j, const char *why) {
+static void refused(ControlClient *c, int r, const RouteRequest *q, const Job *j, const char *why) {
+        const char *pool = q->pool;
         json_object *o = json_object_new_object();
 
-        if (r == -EMSGSIZE) {
+        if (r == -EHOSTDOWN || r == -EHOSTUNREACH) {
+                json_object *attempts = j->route.attempts ? json_tokener_parse(j->route.attempts) : NULL;
+
+                json_object_object_add(o, "attempts", attempts ? attempts : json_object_new_array());
+        } else if (r == -EMSGSIZE) {
                 Pool *p = pool ? map_get_name(c->server->router->by_name, pool, Pool, by_name) : NULL;
 
                 object_add_int(o, "size", j->payload_size);
@@ -215,12 +221,13 @@ static void refused(ControlClient *c, int r, const char *pool, const Job *j, con
                 object_add_text(o, "health", store_health_to_string(c->server->jobs->store ? store_health(c->server->jobs->store) : STORE_OFF));
         else
                 object_add_text(o, "pool", strempty(pool));
-        control_fail(c, pool_refusal_code(r), o, "%s", strna(why));
+        control_fail(c, route_refusal_code(r), o, "%s", strna(why));
 }
 
 /* Returns a job that was accepted (*ret_recorded), or will be when it is recorded; NULL after having answered. */
 static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_recorded) {
-        const char *pool = NULL, *tier = NULL, *durable = NULL;
+        const char *durable = NULL;
+        RouteRequest q = {};
         _cleanup_(job_unrefp) Job *j = NULL;
         _cleanup_free_ char *why = NULL;
         int r;
@@ -229,7 +236,9 @@ static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_re
                 control_fail(c, "PoolUnavailable", NULL, "flowd is stopping");
                 return NULL;
         }
-        j = make_job(c, p, &pool, &tier);
+        if (control_route_request(c, p, &q) < 0)
+                return NULL;
+        j = make_job(c, p);
         if (!j)
                 return NULL;
         j->detached = detached;
@@ -244,9 +253,9 @@ static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_re
                 return NULL;
         }
         j->durability = (Durability) r;
-        r = route_submit(c->server->router, j, pool, tier, &why);
+        r = route_submit(c->server->router, j, &q, &why);
         if (r < 0) {
-                refused(c, r, pool, j, why);
+                refused(c, r, &q, j, why);
                 return NULL;
         }
         *ret_recorded = r == 0;
@@ -484,6 +493,8 @@ const Method control_methods[] = {
         { "VacuumStore", method_vacuum_store, LEVEL_ADMIN },
         { "AcceptLoss", method_accept_loss, LEVEL_ADMIN },
         { "PoolTools", method_pool_tools, LEVEL_OBSERVE },
+        { "ExplainRoute", method_explain_route, LEVEL_OBSERVE },
+        { "ListMethods", method_list_methods, LEVEL_OBSERVE },
         { "ScalePool", method_scale_pool, LEVEL_OPERATE },
         { "DrainPool", method_drain_pool, LEVEL_OPERATE },
         { "ResumePool", method_resume_pool, LEVEL_OPERATE },

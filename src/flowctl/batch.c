@@ -328,8 +328,9 @@ static int batch_feed(Batch *b) {
 /* --- what happens to jobs --- */
 
 /* A refusal: is it one to try again later? Returns true where it was dealt with. */
-static bool slot_refused(Batch *b, Slot *s, const char *code) {
-        bool full = streq_ptr(code, "QueueFull"), limit = streq_ptr(code, "LimitReached");
+static bool slot_refused(Batch *b, Slot *s, const FlowResult *result) {
+        const char *code = result->code;
+        bool full = streq_ptr(code, "QueueFull") || (result->retry && streq_ptr(code, "AllTiersFailed")), limit = streq_ptr(code, "LimitReached");
 
         if (b->single || b->stopping || (!full && !limit))
                 return false;
@@ -373,7 +374,7 @@ static int on_result(Batch *b, Slot *s, const FlowEvent *e) {
         b->in_flight--;
         s->id = 0;
         if (result->status == FLOW_REFUSED) {
-                if (slot_refused(b, s, result->code))
+                if (slot_refused(b, s, result))
                         return 0;
                 if (b->stopping && b->status > STATUS_FAILED && !b->signal) { /* the same refusal again says nothing new */
                         slot_free(b, s);

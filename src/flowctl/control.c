@@ -90,7 +90,7 @@ static int error_invalid_config(const VarlinkError *e) {
 }
 
 int control_error(const Flowctl *c, const VarlinkError *e) {
-        static const char *const refused[] = { "QueueFull", "PoolUnavailable", "StoreUnavailable", "LimitReached", "Busy" };
+        static const char *const refused[] = { "QueueFull", "PoolUnavailable", "AllTiersFailed", "StoreUnavailable", "LimitReached", "Busy" };
         static const char *const interface[] = { "MethodNotFound", "MethodNotImplemented", "InterfaceNotFound" };
         const char *name = varlink_error_short_name(e);
 

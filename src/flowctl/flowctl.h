@@ -67,7 +67,13 @@ typedef enum OptionId {
         OPTION_OFFSET,
         OPTION_LENGTH,
         OPTION_ALL,
+        OPTION_CLIENT,
         OPTION_DRY_RUN,
+        OPTION_WORKER_TYPE,
+        OPTION_STRATEGY,
+        OPTION_FALLBACK,
+        OPTION_WEIGHT,
+        OPTION_PAYLOAD_SIZE,
         _OPTION_MAX,
 } OptionId;
 
@@ -133,6 +139,10 @@ const char *name_nearest(const char *word, const char *const *names, size_t n);
  * the week before it or UTC behind it; or a span, so long before `now`. All µs since the epoch. Returns 0 or -EINVAL. */
 int when_parse(const char *s, uint64_t now, uint64_t *ret);
 
+/* route.c */
+/* --tier=, --strategy=, --fallback= and --weight=, as far as they can be checked here. 0, or STATUS_USAGE, told. */
+int route_options_check(const Flowctl *c, uint64_t *ret_weight);
+
 /* control.c: talking to the control socket, in words */
 /* Connects where that was not done yet. Returns 0 or an exit status, told. */
 int control_connect(Flowctl *c);
@@ -178,9 +188,18 @@ int verb_store_accept_loss(Flowctl *c, int argc, char **argv);
 int verb_run(Flowctl *c, int argc, char **argv);
 int verb_submit(Flowctl *c, int argc, char **argv);
 int verb_wait(Flowctl *c, int argc, char **argv);
+int verb_route_list(Flowctl *c, int argc, char **argv);
+int verb_route_explain(Flowctl *c, int argc, char **argv);
 int verb_events(Flowctl *c, int argc, char **argv);
 int verb_logs(Flowctl *c, int argc, char **argv);
 int verb_config_cat(Flowctl *c, int argc, char **argv);
 int verb_config_check(Flowctl *c, int argc, char **argv);
+int verb_mcp_bridge(Flowctl *c, int argc, char **argv);
+int verb_mcp_doctor(Flowctl *c, int argc, char **argv);
+int verb_mcp_list(Flowctl *c, int argc, char **argv);
+int verb_mcp_call(Flowctl *c, int argc, char **argv);
+int verb_mcp_read(Flowctl *c, int argc, char **argv);
+int verb_mcp_prompt(Flowctl *c, int argc, char **argv);
+int verb_mcp_install(Flowctl *c, int argc, char **argv);
 int verb_reload(Flowctl *c, int argc, char **argv);
 int verb_reexec(Flowctl *c, int argc, char **argv);

@@ -11,7 +11,8 @@
 
 #define B(x) (1ULL << OPTION_##x)
 #define O_DURABLE (B(DURABLE) | B(KEY) | B(RETRIES) | B(RETRY_DELAY) | B(DELAY))
-#define O_LIMITS (B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
+#define O_ROUTE (B(WORKER_TYPE) | B(STRATEGY) | B(FALLBACK) | B(WEIGHT))
+#define O_LIMITS (O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(PAYLOAD) | O_DURABLE)
 #define O_SOURCES (B(FILE) | B(LINES) | B(NULL) | B(EACH) | B(FILES) | B(FILES_FROM) | B(JOBS) | B(PROGRESS))
 
 const Option options[_OPTION_MAX] = {
@@ -61,7 +62,13 @@ const Option options[_OPTION_MAX] = {
         [OPTION_OFFSET] = { "offset", 0, "N", "Only what follows the first N bytes" },
         [OPTION_LENGTH] = { "length", 0, "N", "At most N bytes" },
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
+        [OPTION_CLIENT] = { "client", 0, "CLIENT", "The MCP client: claude, claude-desktop, vscode, cursor, codex" },
         [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Change nothing, print what would be written" },
+        [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Any pool with workers of that type" },
+        [OPTION_STRATEGY] = { "strategy", 0, "STRATEGY", "How the pool is chosen: least_loaded, round_robin, random, affinity" },
+        [OPTION_FALLBACK] = { "fallback", 0, "TIERS", "The tiers that follow the chosen one: auto, none, or for instance 'warm cold'" },
+        [OPTION_WEIGHT] = { "weight", 0, "N", "How heavy the job is, from 1 to 10, where no tier is given" },
+        [OPTION_PAYLOAD_SIZE] = { "payload-size", 0, "SIZE", "A payload of so many bytes, as in 64K" },
 };
 
 const Verb verbs[] = {
@@ -114,6 +121,11 @@ const Verb verbs[] = {
         { "mcp import", "FILE [DIR]", 1, 2, B(DRY_RUN), verb_mcp_import, "Make worker types and pools of a client's MCP servers",
           "FILE is the client's configuration (claude_desktop_config.json, .mcp.json, .vscode/mcp.json, ...), or \"-\".\n"
           "DIR is flowd's; without it, that of the instance that is meant. Nothing is overwritten." },
+        { "route list", "", 0, 0, 0, verb_route_list, "List the methods that flowd knows the run time of", NULL },
+        { "route explain", "[PAYLOAD]", 0, 1, O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(PAYLOAD_SIZE), verb_route_explain,
+          "Show where a job would go, and why",
+          "Every step of the decision, every pool that may take the job, and where it goes when these cannot. Nothing is\n"
+          "submitted. The exit status is 75 where no pool would take it." },
         { "worker list", "[POOL]", 0, 1, B(POOL), verb_worker_list, "List workers", NULL },
         { "worker show", "WORKER...", 1, -1, 0, verb_worker_show,
           "Show all about a worker, with the end of its standard error", NULL },
@@ -126,6 +138,16 @@ const Verb verbs[] = {
           "UNIT is flowd.conf, NAME.worker or NAME.pool." },
         { "config check", "[DIR]", 0, 1, 0, verb_config_check, "Check the configuration files, or those in DIR",
           "Without DIR these are the system's, with --user the user's; name the directory of a private instance." },
+        { "mcp bridge", "", 0, 0, 0, verb_mcp_bridge, "Join an MCP client's standard input and output to flowd; 'mcp' alone is this",
+          "MCP clients start it; it ends with its standard input. When flowd is restarted, the client need not be." },
+        { "mcp install", "", 0, 0, B(CLIENT) | B(DRY_RUN), verb_mcp_install, "Put flowd into the configuration of an MCP client",
+          "Its file is changed in that one place. --runtime=, --user and --system become part of what is put there." },
+        { "mcp doctor", "", 0, 0, 0, verb_mcp_doctor, "Check that an MCP client would find everything in order", NULL },
+        { "mcp list", "[tools|resources|templates|prompts]", 0, 1, 0, verb_mcp_list, "List what MCP clients are shown", NULL },
+        { "mcp call", "TOOL [KEY=TEXT|KEY:=JSON...|JSON|-]", 1, -1, B(PROGRESS), verb_mcp_call, "Call a tool and print its structured result",
+          "Arguments are given one by one, or as one JSON object, or that on standard input." },
+        { "mcp read", "URI", 1, 1, 0, verb_mcp_read, "Print a resource, as flow://events", NULL },
+        { "mcp prompt", "PROMPT [KEY=TEXT...]", 1, -1, 0, verb_mcp_prompt, "Print the messages of a prompt", NULL },
         { "reload", "", 0, 0, 0, verb_reload, "Read the configuration again; wait for the verdict", NULL },
         { "reexec", "", 0, 0, 0, verb_reexec, "Execute flowd's program anew, keeping workers, jobs and connections", NULL },
 };

@@ -162,6 +162,22 @@ static void job_print_durable(json_object *j, bool colours) {
                 field_print(colours, "Not before", "%s", format_time(a, (uint64_t) json_int(j, "not_before_usec")));
 }
 
+/* How it came to its pool. */
+static void job_print_route(json_object *route, bool colours) {
+        const char *tier = strna(json_text(route, "tier")), *chosen = strna(json_text(route, "chosen")), *affinity = json_text(route, "affinity");
+        json_object *attempts = json_member(route, "attempts");
+
+        if (streq_ptr(json_text(route, "why"), "pool"))
+                return; /* it is the one that was named */
+        field_print(colours, "Route", "%s%s%s, by %s; %s%s%s", chosen, streq(tier, chosen) ? "" : ", but went to ", streq(tier, chosen) ? "" : tier,
+                    strna(json_text(route, "why")), strna(json_text(route, "strategy")), affinity ? ", affinity: " : "", strempty(affinity));
+        for (size_t i = 0; i < json_length(attempts); i++) {
+                json_object *a = json_object_array_get_idx(attempts, i);
+
+                field_print(colours, "Not in", "%s: %s", strna(json_text(a, "tier")), strna(json_text(a, "reason")));
+        }
+}
+
 void job_print(json_object *j, bool colours, bool show_error) {
         static const char *const texts[][2] = {
                 { "Pool", "pool" }, { "Method", "method" }, { "Session", "session" }, { "Worker", "worker" }
@@ -184,6 +200,8 @@ void job_print(json_object *j, bool colours, bool show_error) {
         field_print(colours, "Payload", "%s, %s%s", strna(json_text(j, "kind")), format_bytes(a, (uint64_t) json_int(j, "size")),
                     json_object_get_boolean(json_member(j, "stored")) ? "; stored, as will be its result" :
                     json_object_get_boolean(json_member(j, "detached")) ? "; submitted, its result is kept in memory" : "");
+        if (json_member(j, "route"))
+                job_print_route(json_member(j, "route"), colours);
         job_print_durable(j, colours);
         for (size_t i = 0; i < ELEMENTSOF(times); i++)
                 if (json_int(j, times[i][1]) > 0)

@@ -162,6 +162,8 @@ static void outcome_print_json(Batch *b, const Outcome *o) {
         }
         if (b->single && o->result && o->result->worker)
                 put_member(b, ",\"worker\":", o->result->worker);
+        if (b->single && o->result && o->result->tier)
+                put_member(b, ",\"tier\":", o->result->tier);
         if (b->single && o->result && o->result->attempts > 0) {
                 put_text(b, ",\"attempts\":");
                 put_number(b, o->result->attempts);

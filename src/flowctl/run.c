@@ -118,21 +118,23 @@ static int durable_choose(Batch *b) {
 
 /* Fills in the pattern of the jobs. Returns 0 or an exit status. */
 static int request_choose(Batch *b) {
-        static const char *const tiers[] = { "hot", "warm", "cold" };
         FlowRequest *q = &b->request;
         Flowctl *c = b->c;
         const char *kind = c->options[OPTION_PAYLOAD];
-        bool known = false;
+        uint64_t weight = 0;
         int r;
 
         q->pool = c->options[OPTION_POOL];
         q->tier = c->options[OPTION_TIER];
         q->method = c->options[OPTION_METHOD];
         q->session = c->options[OPTION_SESSION];
-        for (size_t i = 0; i < ELEMENTSOF(tiers); i++)
-                known = known || streq_ptr(q->tier, tiers[i]);
-        if (q->tier && !known)
-                return usage_error(c, "--tier=%s: this takes hot, warm or cold", q->tier);
+        q->worker_type = c->options[OPTION_WORKER_TYPE];
+        q->strategy = c->options[OPTION_STRATEGY];
+        q->fallback = c->options[OPTION_FALLBACK];
+        r = route_options_check(c, &weight);
+        if (r > 0)
+                return r;
+        q->weight = (unsigned) weight;
         if (!kind || streq(kind, "text"))
                 q->kind = FLOW_TEXT;
         else if (streq(kind, "json"))

@@ -66,6 +66,28 @@ static void print_jobs(json_object *s, bool colours) {
                             format_bytes((char[NUMBER_SIZE]){}, (uint64_t) json_int(s, "results_max")));
 }
 
+/* Where jobs went, once some of them could not go where they should. */
+static void print_tiers(json_object *tiers, bool colours) {
+        bool told = false;
+        char a[NUMBER_SIZE];
+
+        for (size_t i = 0; i < json_length(tiers); i++) {
+                json_object *t = json_object_array_get_idx(tiers, i);
+                int64_t from = json_int(t, "fallback_from"), refused = json_int(t, "refused");
+
+                if (from == 0 && refused == 0)
+                        continue;
+                if (!told)
+                        field_begin(colours, "Fallback");
+                printf("%s%s%s of tier %s went elsewhere", told ? "; " : "", colour(colours && from > 0, COLOUR_YELLOW), format_count(a, (uint64_t) from),
+                       strna(json_text(t, "tier")));
+                printf("%s, %s nowhere", colour(colours && from > 0, COLOUR_NORMAL), format_count(a, (uint64_t) refused));
+                told = true;
+        }
+        if (told)
+                putchar('\n');
+}
+
 static void print_warnings(json_object *s, bool colours) {
         const char *config = json_text(s, "config_error");
 
@@ -91,6 +113,7 @@ int verb_status(Flowctl *c, int argc _unused_, char **argv _unused_) {
         print_state(s, colours);
         print_process(s, colours);
         print_jobs(s, colours);
+        print_tiers(json_member(s, "tiers"), colours);
         print_warnings(s, colours);
         if (json_length(json_member(s, "pools")) > 0) {
                 putchar('\n');

@@ -72,6 +72,30 @@ static int group_find(const char *name, gid_t *ret) {
         return -EIO;
 }
 
+/* A threshold that is above the next one would leave nothing to the warm tier. */
+static int check_route(ConfigLoader *l) {
+        const RouteConfig *c = &l->config->route;
+        const struct {
+                const char *hot, *warm;
+                uint64_t hot_max, warm_max;
+        } pairs[] = {
+                { "RouteHotMax", "RouteWarmMax", c->learn.hot_max_usec, c->learn.warm_max_usec },
+                { "RouteHotPayloadMax", "RouteWarmPayloadMax", c->hot_payload_max, c->warm_payload_max },
+                { "RouteHotWeightMax", "RouteWarmWeightMax", c->hot_weight_max, c->warm_weight_max },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(pairs); i++) {
+                if (pairs[i].hot_max <= pairs[i].warm_max)
+                        continue;
+                const ConfigSource *hot = config_loader_find(l, pairs[i].hot), *warm = config_loader_find(l, pairs[i].warm), *s = hot ? hot : warm;
+                int r = loader_error(l, s->key, "%s=%s: %s= must not be above %s=%s%s", s->key, s->value, pairs[i].hot, pairs[i].warm,
+                                     hot && warm ? ", which is " : "", hot && warm ? warm->value : "");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 int config_check_flowd(ConfigLoader *l) {
         Config *c = l->config;
         const struct {
@@ -98,6 +122,9 @@ int config_check_flowd(ConfigLoader *l) {
                                 return r;
                 }
         }
+        r = check_route(l);
+        if (r < 0)
+                return r;
         if (c->connections_per_user > c->connections_max && config_loader_find(l, "ConnectionsPerUser"))
                 return loader_warning(l, "ConnectionsPerUser", "ConnectionsPerUser=%u: is above ConnectionsMax=%u, which counts",
                                       c->connections_per_user, c->connections_max);

@@ -13,6 +13,7 @@
 #include <sys/syslog.h>
 
 #include "flowd/config-internal.h"
+#include "worker/job.h" /* JOB_NAME_MAX */
 
 typedef struct ConfigParse {
         ConfigLoader *loader;
@@ -367,6 +368,57 @@ static int parse_worker(const ConfigParse *p, void *field _unused_, const char *
         return 0;
 }
 
+/* --- routing --- */
+
+static int parse_strategy(const ConfigParse *p, void *field, const char *value) {
+        int s = route_strategy_from_string(value);
+
+        if (s < 0)
+                return refuse(p, "no such strategy", "least_loaded, round_robin, random or affinity is allowed");
+        *(RouteStrategy *) field = (RouteStrategy) s;
+        return 0;
+}
+
+static int parse_fallback(const ConfigParse *p, void *field, const char *value) {
+        if (route_order_parse(value, field) < 0)
+                return refuse(p, "not an order of tiers", "auto, none, or some of hot, warm and cold, each once, are allowed");
+        return 0;
+}
+
+static int parse_steps(const ConfigParse *p, void *field, const char *value) {
+        if (route_steps_parse(value, field) < 0)
+                return refuse(p, "not a list of steps", "some of method, weight, learnt and size, each once, are allowed");
+        return 0;
+}
+
+/* Words that may be patterns; `max` of them. Returns 1, 0 with a message given, -ENOMEM. */
+static int add_methods(const ConfigParse *p, char ***field, const char *value, size_t max, bool tiers) {
+        _cleanup_(strv_freep) char **words = NULL;
+        int r = split(p, value, &words);
+
+        for (char **w = words; r > 0 && w && *w; w++) {
+                size_t n = strlen(*w);
+
+                if (tiers && route_method_tier_parse(*w, &n) < 0)
+                        return refuse(p, "not a method and its tier", "words like METHOD=hot are allowed, with warm and cold, and with * and ? in METHOD");
+                if (n >= JOB_NAME_MAX)
+                        return refuse(p, "a name that is too long", "a method has at most 255 bytes");
+                if (strv_length(*field) >= max)
+                        return refuse(p, "too many methods", max == POOL_METHODS_MAX ? "256 are allowed" : "1024 are allowed");
+                if (strv_append(field, *w) < 0)
+                        return -ENOMEM;
+        }
+        return r;
+}
+
+static int parse_methods(const ConfigParse *p, void *field, const char *value) {
+        return MIN(add_methods(p, field, value, POOL_METHODS_MAX, false), 0);
+}
+
+static int parse_method_tiers(const ConfigParse *p, void *field, const char *value) {
+        return MIN(add_methods(p, field, value, ROUTE_METHOD_TIERS_MAX, true), 0);
+}
+
 static int limit_value(int resource, const char *s, rlim_t *ret) {
         uint64_t v;
         int r;
@@ -490,6 +542,19 @@ static const ConfigKey flowd_keys[] = {
         F("StoreMaxJobs", KEY_PLAIN, parse_count, store_max_jobs, 0, 1000000000000ULL),
         F("StoreMaxBytes", KEY_PLAIN, parse_size, store_max_bytes, M, UINT64_MAX),
         F("KeyRetention", KEY_PLAIN, parse_span, key_usec, 0, USEC_INFINITY),
+        F("RouteStrategy", KEY_PLAIN, parse_strategy, route.strategy, 0, 0),
+        F("RouteFallback", KEY_PLAIN, parse_fallback, route.fallback, 0, 0),
+        F("RouteSteps", KEY_PLAIN, parse_steps, route.steps, 0, 0),
+        F("RouteMethodTier", KEY_LIST, parse_method_tiers, route.method_tiers, 0, 0),
+        F("RouteHotWeightMax", KEY_PLAIN, parse_unsigned, route.hot_weight_max, 0, ROUTE_WEIGHT_MAX),
+        F("RouteWarmWeightMax", KEY_PLAIN, parse_unsigned, route.warm_weight_max, 0, ROUTE_WEIGHT_MAX),
+        F("RouteHotMax", KEY_PLAIN, parse_span, route.learn.hot_max_usec, MS, DAY),
+        F("RouteWarmMax", KEY_PLAIN, parse_span, route.learn.warm_max_usec, MS, DAY),
+        F("RouteQuantile", KEY_PLAIN, parse_unsigned, route.learn.quantile, 1, 99),
+        F("RouteHysteresis", KEY_PLAIN, parse_unsigned, route.learn.hysteresis, 0, 400),
+        F("RouteLearnAfter", KEY_PLAIN, parse_unsigned, route.learn.after, 1, LEARN_AFTER_MAX),
+        F("RouteHotPayloadMax", KEY_PLAIN, parse_size, route.hot_payload_max, 0, UINT64_MAX),
+        F("RouteWarmPayloadMax", KEY_PLAIN, parse_size, route.warm_payload_max, 0, UINT64_MAX),
         F("ShutdownTimeout", KEY_PLAIN, parse_span, shutdown_timeout_usec, 0, DAY),
         F("LogLevel", KEY_PLAIN, parse_log_level, log_level, 0, 0),
         F("StderrRate", KEY_PLAIN, parse_unsigned, stderr_rate, 1, 1000000),
@@ -551,6 +616,7 @@ static const ConfigKey worker_keys[] = {
 
 static const ConfigKey pool_keys[] = {
         { "Worker", KEY_PLAIN, parse_worker, 0, 0, 0, 0 },
+        P("Methods", KEY_LIST, parse_methods, methods, 0, 0),
         P("Tier", KEY_PLAIN, parse_tier, tier, 0, 0),
         P("Min", KEY_PLAIN, parse_unsigned, min, 0, POOL_WORKERS_MAX),
         P("Max", KEY_PLAIN, parse_unsigned, max, 1, POOL_WORKERS_MAX),
@@ -708,7 +774,7 @@ int config_assign(ConfigLoader *l, const ConfigTable *t, void *object, const voi
         if (r < 0)
                 return r;
         s->refused = l->config->n_errors > n_errors;
-        if (!s->refused && k->parse != parse_environment && k->parse != parse_variable_names) /* these add up */
+        if (!s->refused && (k->kind != KEY_LIST || k->parse == parse_exec)) /* other lists add up */
                 sources_forget(l, s->key);
         return source_keep(l, s);
 }

@@ -87,6 +87,7 @@ static Config *config_new(void) {
                 .submit_gid = (gid_t) -1,
                 .admin_gid = (gid_t) -1,
         };
+        route_config_init(&c->route);
         c->observe_group = strdup("flowd-observe");
         c->submit_group = strdup("flowd");
         c->admin_group = strdup("flowd-admin");
@@ -103,6 +104,7 @@ Config *config_free(Config *c) {
         free(c->submit_group);
         free(c->admin_group);
         free(c->default_user);
+        strv_free(c->route.method_tiers);
         for (size_t i = 0; i < c->n_pools; i++)
                 pool_config_unref(c->pools[i]);
         free(c->pools);

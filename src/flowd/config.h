@@ -3,7 +3,7 @@
 
 /* The configuration: flowd.conf, workers/NAME.worker and pools/NAME.pool, each with drop-ins, merged and checked. */
 
-#include "pool/pool-config.h"
+#include "route/heuristic.h"
 
 typedef enum RunMode {
         RUN_SYSTEM,  /* root, under systemd or not: /etc/flowd, /run/flowd, /var/lib/flowd */
@@ -40,6 +40,7 @@ typedef struct Config {
         uint64_t store_max_jobs;       /* StoreMaxJobs=1000000 ended ones */
         uint64_t store_max_bytes;      /* StoreMaxBytes=4G of the database file */
         uint64_t key_usec;             /* KeyRetention=1d: how long after its end a job's key still finds it */
+        RouteConfig route;             /* Route...= */
         char *observe_group;           /* ObserveGroup=flowd-observe */
         char *submit_group;            /* SubmitGroup=flowd */
         char *admin_group;             /* AdminGroup=flowd-admin */

@@ -83,7 +83,7 @@ static int serialize_catalogs(Manager *m, StateWriter *sw, json_object *root) {
 }
 
 static int serialize(Manager *m, StateWriter *sw, json_object *root) {
-        json_object *server = json_object_new_object();
+        json_object *server = json_object_new_object(), *mcp = json_object_new_object();
         int r;
 
         state_put_text(sw, root, "version", PACKAGE_VERSION);
@@ -102,7 +102,11 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
                 r = serialize_catalogs(m, sw, root);
         if (r >= 0)
                 r = server_serialize(&m->server, sw, server);
+        if (r >= 0)
+                r = mcp_server_serialize(&m->mcp, sw, mcp);
         state_put_object(sw, root, "server", server);
+        state_put_object(sw, root, "mcp", mcp);
+        state_put_object(sw, root, "route", route_state_serialize(&m->router));
         return r < 0 ? r : state_writer_finish(sw, root);
 }
 
@@ -168,6 +172,7 @@ static void on_reexec(Timer *t) {
         m->reexec_wanted = false;
         m->host.hold = false;
         job_clients_resume(&m->server);
+        mcp_server_resume(&m->mcp);
         LIST_FOREACH(l, &m->pools)
                 pool_resume_dispatch(list_entry(l, Pool, link));
         event_send(&m->host, EVENT_RELOAD_REFUSED, NULL, "The re-exec failed, the running image goes on: %s", strerror(-r));
@@ -288,7 +293,7 @@ static int restore(Manager *m, const StateReader *sr) {
         m->reloads = (unsigned) state_get_int(sr->root, "reloads");
         m->reexecs = (unsigned) state_get_int(sr->root, "reexecs") + 1;
         m->ready = state_get_int(sr->root, "ready");
-        m->own_sockets = state_get_int(sr->root, "own_sockets");
+        m->own_sockets = (unsigned) state_get_int(sr->root, "own_sockets");
         if (cgroup) {
                 r = cgroup_root_resume(&m->host.cgroup, cgroup);
                 if (r < 0)
@@ -302,11 +307,15 @@ static int restore(Manager *m, const StateReader *sr) {
                         return r;
         }
         restore_catalogs(m, sr);
-        r = restore_jobs(m, sr);
+        r = route_state_deserialize(&m->router, state_get_object(sr->root, "route"));
+        if (r >= 0)
+                r = restore_jobs(m, sr);
         if (r >= 0)
                 r = restore_pools(m, sr);
         if (r >= 0)
                 r = server_deserialize(&m->server, sr, state_get_object(sr->root, "server"));
+        if (r >= 0)
+                r = mcp_server_deserialize(&m->mcp, sr, state_get_object(sr->root, "mcp"));
         return r;
 }
 

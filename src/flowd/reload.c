@@ -111,7 +111,12 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
         }
         if (r >= 0) {
                 *ret_changed = json_object_new_array();
-                r = apply(m, fresh, *ret_changed);
+                r = route_configure(&m->router, &fresh->route);
+                if (r >= 0)
+                        r = apply(m, fresh, *ret_changed);
+                if (r < 0)
+                        (void) route_configure(&m->router, &m->config->route);
+                route_pools_changed(&m->router);
         }
         if (r >= 0) {
                 Config *old = m->config;

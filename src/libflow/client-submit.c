@@ -122,6 +122,11 @@ static void request_put(FrameWriter *w, const FlowRequest *q) {
         frame_put_text(w, FRAME_META_SESSION, q->session);
         frame_put_text(w, FRAME_META_KEY, q->key);
         frame_put_text(w, FRAME_META_TRACE, q->trace);
+        frame_put_text(w, FRAME_META_WORKER_TYPE, q->worker_type);
+        frame_put_text(w, FRAME_META_STRATEGY, q->strategy);
+        frame_put_text(w, FRAME_META_FALLBACK, q->fallback);
+        if (q->weight > 0)
+                frame_put_u32(w, FRAME_META_WEIGHT, q->weight);
         frame_put_u8(w, FRAME_META_KIND, (uint8_t) q->kind);
         if (q->timeout_usec > 0)
                 frame_put_u64(w, FRAME_META_TIMEOUT, q->timeout_usec);
@@ -292,6 +297,7 @@ int flow_event_take_result(const FlowEvent *event, FlowResult *ret) {
                 b = c->stream.input;
 
         m = malloc(sizeof(ResultMemory) + text_room(from->error) + text_room(from->code) + text_room(from->job_id) + text_room(from->worker) +
+                   text_room(from->tier) +
                    (b ? 0 : from->size));
         if (!m)
                 return libflow_client_fail(c, -ENOMEM, "Out of memory for a result of %zu bytes", from->size);
@@ -301,6 +307,7 @@ int flow_event_take_result(const FlowEvent *event, FlowResult *ret) {
         to.code = text_keep(&p, from->code);
         to.job_id = text_keep(&p, from->job_id);
         to.worker = text_keep(&p, from->worker);
+        to.tier = text_keep(&p, from->tier);
         if (!b) {
                 memcpy(p, from->data, from->size);
                 to.data = p;

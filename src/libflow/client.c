@@ -230,6 +230,7 @@ static int client_result(FlowClient *c, const FrameMeta *m, ClientSlot *slot) {
         result->error = client_text(c, m, FRAME_META_ERROR);
         result->code = client_text(c, m, FRAME_META_CODE);
         result->worker = client_text(c, m, FRAME_META_WORKER);
+        result->tier = client_text(c, m, FRAME_META_RAN_TIER);
         if (c->event.job_id)
                 str_copy(slot->job_id, sizeof(slot->job_id), c->event.job_id);
         if (slot->job_id[0]) {

@@ -25,6 +25,11 @@ typedef struct JobTable {
         uint64_t totals[_JOB_STATE_MAX]; /* ended, by state, since the start */
         uint64_t refused;
         uint64_t dropped, dropped_told_usec; /* results that had to make room */
+        /* A worker has answered an attempt, or its time was over; NULL: nobody wants to know. */
+        void (*attempt_ended)(struct JobTable *t, const Job *j, FrameStatus status, uint64_t run_usec);
+        /* The pool of a queued job can do nothing for it. True where it is with another one now; NULL: there is none. */
+        bool (*stranded)(struct JobTable *t, Job *j);
+        void *userdata;
 } JobTable;
 
 void job_table_init(JobTable *t, Host *h);

@@ -60,6 +60,7 @@ PoolConfig *pool_config_unref(PoolConfig *c) {
         if (!c || --c->n_ref > 0)
                 return NULL;
         free(c->name);
+        strv_free(c->methods);
         worker_type_unref(c->type);
         free(c);
         return NULL;
@@ -71,7 +72,8 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->queue_max == b->queue_max && a->queue_bytes_max == b->queue_bytes_max &&
                a->restart_usec == b->restart_usec && a->restart_max_usec == b->restart_max_usec &&
                a->healthy_usec == b->healthy_usec && a->breaker_crashes == b->breaker_crashes &&
-               a->breaker_window_usec == b->breaker_window_usec && a->breaker_cooldown_usec == b->breaker_cooldown_usec;
+               a->breaker_window_usec == b->breaker_window_usec && a->breaker_cooldown_usec == b->breaker_cooldown_usec &&
+               strv_equal(a->methods, b->methods);
 }
 
 static const char *const tier_names[_TIER_MAX] = {

@@ -29,10 +29,12 @@ typedef struct PoolConfig {
         unsigned breaker_crashes;    /* BreakerCrashes=5 (0: never) in ... */
         uint64_t breaker_window_usec;/* BreakerWindow=30s ... make the pool degraded ... */
         uint64_t breaker_cooldown_usec; /* BreakerCooldown=30s ... for so long */
+        char **methods;              /* Methods=: names and patterns of what it takes; NULL: any */
 } PoolConfig;
 
 #define POOL_WORKERS_MAX 10000U
 #define BREAKER_CRASHES_MAX 100U
+#define POOL_METHODS_MAX 256U
 
 PoolConfig *pool_config_new(const char *name);
 PoolConfig *pool_config_ref(PoolConfig *c);

@@ -234,6 +234,16 @@ void pool_adopt(Pool *p, Job *j) {
                 place(p, j);
 }
 
+void pool_move(Pool *to, Job *j) {
+        Pool *from = j->pool;
+
+        pool_unqueue(from, j);
+        pool_dispatch_later(from);
+        j->pool = to;
+        j->pool_name = to->name;
+        place(to, j); /* its attempt is recorded, and so is the pool that has accepted it, for good: the payload's sum covers that */
+}
+
 /* Its attempt is proven over, and is to be followed by another. */
 static void try_again(Pool *p, Job *j) {
         if (j->stored && durable_requeue(p, j, j->code, j->error) >= 0)
@@ -269,20 +279,6 @@ void pool_not_recorded(Pool *p, Job *j, const JobRefusal *why) {
         pool_dispatch_later(p);
 }
 
-static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) _printf_(4, 5);
-static int refuse(Pool *p, int error, char **reterr_text, const char *format, ...) {
-        va_list ap;
-        char *text;
-
-        p->stats.refused++;
-        p->jobs->refused++;
-        va_start(ap, format);
-        int r = vasprintf(&text, format, ap);
-        va_end(ap);
-        *reterr_text = r < 0 ? NULL : text;
-        return error;
-}
-
 static void tell_full(Pool *p) {
         EventFields f = pool_fields(p);
         uint64_t now = now_usec();
@@ -294,31 +290,60 @@ static void tell_full(Pool *p) {
                    p->config->queue_max, p->n_workers, p->config->max);
 }
 
-int pool_submit(Pool *p, Job *j, char **reterr_text) {
+void pool_refused(Pool *p, int error) {
+        p->stats.refused++;
+        if (error == -EXFULL)
+                tell_full(p);
+}
+
+static int unwilling(int error, char **reterr_text, const char *format, ...) _printf_(3, 4);
+static int unwilling(int error, char **reterr_text, const char *format, ...) {
+        va_list ap;
+        char *text;
+
+        if (!reterr_text) /* the router only asks whether */
+                return error;
+        va_start(ap, format);
+        int r = vasprintf(&text, format, ap);
+        va_end(ap);
+        *reterr_text = r < 0 ? NULL : text;
+        return error;
+}
+
+int pool_admits(const Pool *p, uint64_t payload_size, char **reterr_text) {
         char a[16], b[16];
+
+        if (payload_size > p->config->type->payload_max)
+                return unwilling(-EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s", size_format(a, sizeof(a), payload_size),
+                                 p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
+        if (p->state == POOL_CLOSING)
+                return unwilling(-ENOTCONN, reterr_text, "pool %s is closing", p->name);
+        if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
+                return unwilling(-ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, pool_state_to_string(p->state),
+                                 strna(p->reason), p->name);
+        if (p->n_queued + p->n_waiting >= p->config->queue_max && p->n_queued + p->n_waiting >= p->config->queue_max + pool_room(p))
+                return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued + p->n_waiting,
+                                 p->config->queue_max);
+        if (p->queued_bytes + payload_size > p->config->queue_bytes_max)
+                return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
+                                 size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
+        return 0;
+}
+
+int pool_submit(Pool *p, Job *j, char **reterr_text) {
         int r;
 
-        if (j->payload_size > p->config->type->payload_max)
-                return refuse(p, -EMSGSIZE, reterr_text, "the payload has %s, and worker type %s takes PayloadMax=%s",
-                              size_format(a, sizeof(a), j->payload_size), p->config->type->name, size_format(b, sizeof(b), p->config->type->payload_max));
-        if (p->state == POOL_CLOSING)
-                return refuse(p, -ENOTCONN, reterr_text, "pool %s is closing", p->name);
-        if ((p->state == POOL_FAILED || p->state == POOL_DEGRADED) && p->n_usable == 0)
-                return refuse(p, -ENOTCONN, reterr_text, "pool %s is %s: %s; see 'flowctl pool show %s'", p->name, pool_state_to_string(p->state),
-                              strna(p->reason), p->name);
-        if (p->n_queued + p->n_waiting >= p->config->queue_max && p->n_queued + p->n_waiting >= p->config->queue_max + pool_room(p)) {
-                tell_full(p);
-                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued + p->n_waiting,
-                              p->config->queue_max);
+        r = pool_admits(p, j->payload_size, reterr_text);
+        if (r >= 0) {
+                r = job_table_add(p->jobs, j);
+                if (r < 0)
+                        *reterr_text = strdup("out of memory");
         }
-        if (p->queued_bytes + j->payload_size > p->config->queue_bytes_max) {
-                tell_full(p);
-                return refuse(p, -EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
-                              size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));
+        if (r < 0) {
+                pool_refused(p, r);
+                p->jobs->refused++;
+                return r;
         }
-        r = job_table_add(p->jobs, j);
-        if (r < 0)
-                return refuse(p, r, reterr_text, "out of memory");
         j->pool = p;
         j->pool_name = p->name;
         j->accepted_usec = now_usec();
@@ -408,6 +433,8 @@ void pool_job_end(Worker *w, Job *j, JobResult *r) {
         Pool *p = w->pool;
 
         p->n_running--;
+        if (p->jobs->attempt_ended)
+                p->jobs->attempt_ended(p->jobs, j, r->status, now_usec() - j->dispatched_usec);
         if (may_retry(p, j, r))
                 retry(p, w, j, r);
         else

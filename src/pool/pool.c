@@ -145,12 +145,8 @@ uint64_t pool_room(const Pool *p) {
         return p->state == POOL_PAUSED ? 0 : room;
 }
 
-bool pool_usable(const Pool *p) {
-        if (p->state == POOL_CLOSING)
-                return false;
-        if ((p->state == POOL_DEGRADED || p->state == POOL_FAILED) && p->n_usable == 0)
-                return false;
-        return p->n_queued + p->n_waiting < p->config->queue_max + pool_room(p);
+bool pool_held(const Pool *p) {
+        return p->state == POOL_PAUSED;
 }
 
 /* --- workers --- */
@@ -190,11 +186,19 @@ static void on_worker_ready(Worker *w) {
         pool_dispatch_later(p);
 }
 
+/* Jobs that may go elsewhere do, the others end. */
 static void fail_queue(Pool *p, const char *code, const char *why) {
+        EventFields f = pool_fields(p);
+        unsigned moved = 0;
         Job *j;
 
         while ((j = list_first_entry(&p->queue, Job, queue_link)))
-                pool_end_queued(p, j, FRAME_FAILED, code, why);
+                if (p->state != POOL_CLOSING && p->jobs->stranded && p->jobs->stranded(p->jobs, j))
+                        moved++;
+                else
+                        pool_end_queued(p, j, FRAME_FAILED, code, why);
+        if (moved > 0)
+                event_send(p->host, EVENT_JOB_REQUEUED, &f, "%u queued job%s of pool %s went to other pools: %s", moved, plural(moved), p->name, strna(why));
 }
 
 /* After a crash of a worker that was ready for `lived`, or that could not even be started: backoff, and the breaker. */

@@ -79,9 +79,16 @@ void pool_start(Pool *p);
 int pool_submit(Pool *p, Job *j, char **reterr_text);
 /* The name that programs know a refusal by: "QueueFull", ... */
 const char *pool_refusal_code(int error);
-/* True where a new job could be taken now. */
-bool pool_usable(const Pool *p);
+/* 0 where a new job with such a payload could be taken now, or what pool_submit() would refuse it with; the text is made unless it is NULL. */
+int pool_admits(const Pool *p, uint64_t payload_size, char **reterr_text);
+/* An operator holds it back: it would queue a job, and leave it there. */
+bool pool_held(const Pool *p);
+/* A job was not even submitted for that reason: counted, and told of, as a refusal. */
+void pool_refused(Pool *p, int error);
 
+/* Takes a queued job over from its pool; whether it admits it was asked before. The store does not hear of it: should flowd die, its next run gives
+ * a recorded job to the pool that it was accepted in. */
+void pool_move(Pool *to, Job *j);
 /* Ends a queued or running job as cancelled. */
 void pool_cancel(Pool *p, Job *j);
 /* The same for any job, also one without a pool. Returns false for one that has ended, or whose end is being recorded. */

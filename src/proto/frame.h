@@ -92,6 +92,11 @@ typedef enum FrameTag {
         FRAME_META_OFFSET = 43,   /* u64: in WAIT, where the wanted part of the result begins ... */
         FRAME_META_LENGTH = 44,   /* u64: ... and how many bytes it has; 0, or absent: all that follow */
         FRAME_META_SIZE_ALL = 45, /* u64: in RESULT, bytes of the whole result, of which the payload is the part that was asked for */
+        FRAME_META_WORKER_TYPE = 52, /* text: in JOB, and so are the next four: only pools whose workers are of that type */
+        FRAME_META_STRATEGY = 53, /* text: "least_loaded", "round_robin", "random", "affinity" */
+        FRAME_META_WEIGHT = 54,   /* u32: 1 is light, 10 heavy */
+        FRAME_META_FALLBACK = 55, /* text: "auto", "none", or the tiers that follow the chosen one */
+        FRAME_META_RAN_TIER = 56, /* text: in RESULT, the tier that the job went to */
         _FRAME_META_MAX = 64,
 } FrameTag;
 

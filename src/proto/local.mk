@@ -11,4 +11,5 @@ libjson_a_SOURCES = \
 	%D%/json-scan.c %D%/json-scan.h \
 	%D%/jsonl.c %D%/jsonl.h \
 	%D%/jsonrpc.c %D%/jsonrpc.h \
+	%D%/mcp.c %D%/mcp.h \
 	%D%/varlink.c %D%/varlink.h

@@ -3,4 +3,12 @@
 
 noinst_LIBRARIES += libroute.a
 libroute_a_SOURCES = \
-	%D%/route.c %D%/route.h
+	%D%/choose.c %D%/choose.h \
+	%D%/explain.c \
+	%D%/heuristic.c %D%/heuristic.h \
+	%D%/index.c %D%/index.h \
+	%D%/learn.c %D%/learn.h \
+	%D%/reroute.c \
+	%D%/route.c %D%/route.h \
+	%D%/session.c %D%/session.h \
+	%D%/state.c

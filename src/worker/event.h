@@ -38,6 +38,7 @@
         X(EVENT_JOB_TIMEOUT,    "job-timeout",         LOG_NOTICE,   "bc4fff0a40444e7b8145145ee8b838e4")   \
         X(EVENT_JOB_REQUEUED,   "job-requeued",        LOG_NOTICE,   "d807250a2adc4b94af4f78844971f6f1")   \
         X(EVENT_JOB_RETRIED,    "job-retried",         LOG_NOTICE,   "f8f74985d56247c7b1e1d4df5822c11a")   \
+        X(EVENT_METHOD_MOVED,   "method-moved",        LOG_NOTICE,   "757caae8305a469fa1ebf8da0f72ef33")   \
         X(EVENT_JOB_RECOVERED,  "jobs-recovered",      LOG_NOTICE,   "b75c211bd8164613a115039826478e2a")   \
         X(EVENT_STORE,          "store-state",         LOG_WARNING,  "4f1e82aaf3c14e26af0ccc68575e8f73")   \
         X(EVENT_JOB_DEAD,       "job-dead",            LOG_ERR,      "4609db1e3d884bc9bb364c1432b947cf")   \

@@ -40,6 +40,7 @@ Job *job_unref(Job *j) {
         free(j->session);
         free(j->key);
         free(j->trace);
+        free(j->route.attempts);
         free(j->progress_text);
         free(j->error);
         if (j->ending)

@@ -55,6 +55,16 @@ typedef struct JobResult {
         bool dead;     /* it has killed as many workers as it may */
 } JobResult;
 
+/* How a job came to its pool; what the numbers mean is known to src/route. */
+typedef struct JobRoute {
+        bool routed;
+        uint8_t tier, chosen;    /* where it went, and what it was meant for */
+        uint8_t why, strategy, affinity;
+        bool typed;              /* it wants workers of the type that it has */
+        uint8_t n_chain, chain[3]; /* the tiers that it may go to, in their order */
+        char *attempts;          /* JSON: the pools that could not take it; NULL where the first could */
+} JobRoute;
+
 struct Job {
         unsigned n_ref;
         uint64_t id;
@@ -91,6 +101,7 @@ struct Job {
         bool again;              /* goes to the front of its class */
         JobResult *ending;       /* its end, while that is being recorded */
         uid_t uid;
+        JobRoute route;
 
         uint64_t accepted_usec, dispatched_usec, finished_usec; /* CLOCK_MONOTONIC */
         uint64_t accepted_real_usec;

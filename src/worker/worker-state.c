@@ -11,6 +11,8 @@
 #include "basic/state.h"
 #include "worker/worker.h"
 
+#define ROUTE_NUMBERS 10U /* of a JobRoute, a byte each */
+
 uint64_t worker_type_fingerprint(const WorkerType *t) {
         uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32 ^ (uint64_t) t->mcp_era << 40 ^
                      (uint64_t) t->mcp_features << 44 ^ (uint64_t) t->for_session << 48;
@@ -394,6 +396,15 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_text(sw, o, "session", j->session);
         state_put_text(sw, o, "key", j->key);
         state_put_text(sw, o, "trace", j->trace);
+        if (j->route.routed) {
+                const uint8_t numbers[ROUTE_NUMBERS] = {
+                        j->route.tier, j->route.chosen, j->route.why, j->route.strategy, j->route.affinity, j->route.typed, j->route.n_chain,
+                        j->route.chain[0], j->route.chain[1], j->route.chain[2],
+                };
+
+                state_put_bytes(sw, o, "route", numbers, sizeof(numbers));
+                state_put_text(sw, o, "route_attempts", j->route.attempts);
+        }
         state_put_blob(sw, o, "payload", j->payload);
         state_put_int(sw, o, "payload_size", (int64_t) j->payload_size);
         state_put_int(sw, o, "kind", j->kind);
@@ -446,6 +457,23 @@ static int get_text(const json_object *o, const char *key, char **ret) {
         return 0;
 }
 
+static void route_restore(const StateReader *sr, const json_object *o, JobRoute *ret) {
+        const uint8_t *n;
+        size_t size;
+
+        if (!state_get_bytes(sr, o, "route", &n, &size) || size != ROUTE_NUMBERS || n[6] > ELEMENTSOF(ret->chain))
+                return;
+        ret->routed = true;
+        ret->tier = n[0];
+        ret->chosen = n[1];
+        ret->why = n[2];
+        ret->strategy = n[3];
+        ret->affinity = n[4];
+        ret->typed = n[5];
+        ret->n_chain = n[6];
+        memcpy(ret->chain, n + 7, sizeof(ret->chain));
+}
+
 int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         _cleanup_(job_unrefp) Job *j = job_new();
 
@@ -456,7 +484,8 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         if (j->id == 0 || (unsigned) j->state >= _JOB_STATE_MAX)
                 return -EBADMSG;
         if (get_text(o, "method", &j->method) < 0 || get_text(o, "session", &j->session) < 0 || get_text(o, "key", &j->key) < 0 ||
-            get_text(o, "trace", &j->trace) < 0 || get_text(o, "progress_text", &j->progress_text) < 0 || get_text(o, "error", &j->error) < 0)
+            get_text(o, "trace", &j->trace) < 0 || get_text(o, "route_attempts", &j->route.attempts) < 0 ||
+            get_text(o, "progress_text", &j->progress_text) < 0 || get_text(o, "error", &j->error) < 0)
                 return -ENOMEM;
         j->payload = state_get_blob(sr, o, "payload");
         if (!j->payload && state_get_object(o, "payload"))
@@ -487,6 +516,7 @@ int job_deserialize(const StateReader *sr, const json_object *o, Job **ret) {
         j->not_before_usec = (uint64_t) state_get_int(o, "not_before");
         j->durability = (Durability) MIN((uint64_t) state_get_int(o, "durability"), (uint64_t) _DURABLE_MAX - 1);
         j->stored = state_get_int(o, "stored");
+        route_restore(sr, o, &j->route);
         j->cancel_wanted = state_get_int(o, "cancel_wanted");
         *ret = TAKE_PTR(j);
         return 0;

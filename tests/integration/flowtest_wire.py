@@ -121,6 +121,7 @@ _TAGS = {
     'status': (32, 'B'), 'error': (33, 's'), 'retry': (34, 'B'), 'fraction': (35, 'I'), 'level': (36, 'B'),
     'code': (37, 's'), 'worker': (38, 's'), 'run_usec': (39, 'Q'), 'wait_usec': (40, 'Q'), 'attempts': (41, 'I'),
     'duplicate': (42, 'B'), 'offset': (43, 'Q'), 'length': (44, 'Q'), 'size_all': (45, 'Q'),
+    'worker_type': (52, 's'), 'strategy': (53, 's'), 'weight': (54, 'I'), 'fallback': (55, 's'), 'ran_tier': (56, 's'),
 }
 _NAMES = {tag: (name, form) for name, (tag, form) in _TAGS.items()}
 

@@ -12,10 +12,14 @@ integration_tests += \
 	%D%/test-many.py \
 	%D%/test-mcp-import.py \
 	%D%/test-mcp-worker.py \
+	%D%/test-mcp-bridge.py \
+	%D%/test-mcp-sdk.py \
+	%D%/test-mcp.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
 	%D%/test-reexec.py \
 	%D%/test-reload.py \
+	%D%/test-route.py \
 	%D%/test-store.py \
 	%D%/test-varlink.py \
 	%D%/test-zoo.py
@@ -24,5 +28,6 @@ EXTRA_DIST += \
 	$(integration_tests) \
 	%D%/flowtest.py \
 	%D%/flowtest_kit.py \
+	%D%/flowtest_mcp.py \
 	%D%/flowtest_wire.py \
 	%D%/soak

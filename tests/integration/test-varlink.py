@@ -92,6 +92,10 @@ def every_answer_is_as_described():
         w = call('ShowWorker', id=f.workers('w')[0]['id'])['worker']
         call('ListJobs')
         call('ShowJob', id=slow)
+        call('ExplainRoute')
+        call('ExplainRoute', tier='warm', worker_type='w', strategy='affinity', fallback='hot', weight=3, method='echo', session='s', payload_size=5)
+        call('ExplainRoute', pool='w', payload_size=2**50)
+        call('ListMethods')
         call('CancelJob', id=slow)
         call('ScalePool', pool='w', target=2)
         call('DrainPool', pool='w')
@@ -153,7 +157,9 @@ def errors_are_as_described():
         c.call('Wait', job=done)
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
                           ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
-                          ('PoolTools', {'pool': 'w'}), ('BackupStore', {'path': '/no/such'}), ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
+                          ('PoolTools', {'pool': 'w'}),
+                          ('Run', {'tier': 'warm', 'fallback': 'none'}), ('BackupStore', {'path': '/no/such'}),
+                          ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
             if method == 'Submit':
                 f.stop()
                 f.write_conf({'Store': 'no'})

@@ -54,6 +54,11 @@ test_jsonrpc_SOURCES = %D%/test-jsonrpc.c
 test_jsonrpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_jsonrpc_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-mcp
+test_mcp_SOURCES = %D%/test-mcp.c
+test_mcp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
 unit_tests += test-varlink
 test_varlink_SOURCES = %D%/test-varlink.c
 test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -103,3 +108,19 @@ unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
 test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_schema_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-route-choose
+test_route_choose_SOURCES = %D%/test-route-choose.c
+test_route_choose_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_route_choose_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-route-index
+test_route_index_SOURCES = %D%/test-route-index.c
+test_route_index_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_route_index_LDADD = $(UNIT_LIBS)
+test_route_index_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+
+unit_tests += test-route-learn
+test_route_learn_SOURCES = %D%/test-route-learn.c
+test_route_learn_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_route_learn_LDADD = $(UNIT_LIBS)

@@ -60,6 +60,72 @@ START_TEST(flowd_keys) {
 }
 END_TEST
 
+START_TEST(route_keys) {
+        load_clean();
+        const RouteConfig *r = &config->route;
+        ck_assert_int_eq(r->strategy, ROUTE_LEAST_LOADED);
+        ck_assert_int_eq(r->fallback.kind, ROUTE_ORDER_AUTO);
+        ck_assert_uint_eq(r->steps.n, 4);
+        ck_assert_ptr_null(r->method_tiers);
+        ck_assert_uint_eq(r->hot_weight_max, 3);
+        ck_assert_uint_eq(r->warm_weight_max, 6);
+        ck_assert_uint_eq(r->learn.hot_max_usec, 100 * USEC_PER_MSEC);
+        ck_assert_uint_eq(r->learn.warm_max_usec, USEC_PER_SEC);
+        ck_assert_uint_eq(r->learn.quantile, 75);
+        ck_assert_uint_eq(r->learn.hysteresis, 20);
+        ck_assert_uint_eq(r->learn.after, 20);
+        ck_assert_uint_eq(r->hot_payload_max, 64 << 10);
+        ck_assert_uint_eq(r->warm_payload_max, 1 << 20);
+        put("a/flowd.conf", "[Flowd]\nRouteStrategy=random\nRouteFallback=cold hot\nRouteSteps=size method\nRouteMethodTier=a=hot b*=cold\n"
+            "RouteMethodTier=\"c d=warm\"\nRouteHotWeightMax=1\nRouteWarmWeightMax=9\nRouteHotMax=5ms\nRouteWarmMax=6ms\nRouteQuantile=90\n"
+            "RouteHysteresis=0\nRouteLearnAfter=3\nRouteHotPayloadMax=0\nRouteWarmPayloadMax=infinity\n");
+        load_clean();
+        r = &config->route;
+        ck_assert_int_eq(r->strategy, ROUTE_RANDOM);
+        ck_assert_uint_eq(r->fallback.n, 2);
+        ck_assert_uint_eq(r->fallback.tier[0], TIER_COLD);
+        ck_assert_uint_eq(r->steps.n, 2);
+        ck_assert_uint_eq(r->steps.step[0], ROUTE_STEP_SIZE);
+        ck_assert_uint_eq(strv_length(r->method_tiers), 3);
+        ck_assert_str_eq(r->method_tiers[2], "c d=warm");
+        ck_assert_uint_eq(r->hot_weight_max, 1);
+        ck_assert_uint_eq(r->warm_weight_max, 9);
+        ck_assert_uint_eq(r->learn.hot_max_usec, 5000);
+        ck_assert_uint_eq(r->learn.warm_max_usec, 6000);
+        ck_assert_uint_eq(r->learn.quantile, 90);
+        ck_assert_uint_eq(r->learn.hysteresis, 0);
+        ck_assert_uint_eq(r->learn.after, 3);
+        ck_assert_uint_eq(r->hot_payload_max, 0);
+        ck_assert_uint_eq(r->warm_payload_max, UINT64_MAX);
+        put("a/flowd.conf", "[Flowd]\nRouteFallback=cold\nRouteFallback=\nRouteMethodTier=a=hot\nRouteMethodTier=\nRouteSteps=size\nRouteSteps=\n");
+        load_clean();
+        ck_assert_int_eq(config->route.fallback.kind, ROUTE_ORDER_AUTO);
+        ck_assert_ptr_null(config->route.method_tiers);
+        ck_assert_uint_eq(config->route.steps.n, 4);
+        refused_flowd("RouteStrategy=best", "RouteStrategy=best: no such strategy; least_loaded, round_robin, random or affinity is allowed");
+        refused_flowd("RouteFallback=hot hot", "RouteFallback=hot hot: not an order of tiers; auto, none, or some of hot, warm and cold");
+        refused_flowd("RouteSteps=luck", "RouteSteps=luck: not a list of steps; some of method, weight, learnt and size, each once, are allowed");
+        refused_flowd("RouteMethodTier=a", "RouteMethodTier=a: not a method and its tier; words like METHOD=hot are allowed");
+        refused_flowd("RouteMethodTier=a=tepid", "RouteMethodTier=a=tepid: not a method and its tier");
+        refused_flowd("RouteQuantile=100", "RouteQuantile=100: out of range; a whole number from 1 to 99 is allowed");
+        refused_flowd("RouteHotMax=2s", "RouteHotMax=2s: RouteHotMax= must not be above RouteWarmMax=");
+        refused_flowd("RouteWarmPayloadMax=1K", "RouteWarmPayloadMax=1K: RouteHotPayloadMax= must not be above RouteWarmPayloadMax=");
+        refused_flowd("RouteHotWeightMax=7", "RouteHotWeightMax=7: RouteHotWeightMax= must not be above RouteWarmWeightMax=");
+}
+END_TEST
+
+START_TEST(methods_of_a_pool) {
+        put_worker("Protocol=exec\n");
+        put("a/pools/p.pool", "[Pool]\nWorker=w\nMethods=a img.*\nMethods='b c'\n");
+        load_clean();
+        ck_assert_uint_eq(strv_length(config->pools[0]->methods), 3);
+        ck_assert_str_eq(config->pools[0]->methods[2], "b c");
+        put("a/pools/p.pool", "[Pool]\nWorker=w\nMethods=a\nMethods=\n");
+        load_clean();
+        ck_assert_ptr_null(config->pools[0]->methods);
+}
+END_TEST
+
 START_TEST(store_keys) {
         put("a/flowd.conf", "[Flowd]\nStore=no\nStoreCompressMin=1K\nStoreCompressLevel=10\nStoreMaxAge=infinity\nStoreMaxJobs=5\n"
             "StoreMaxBytes=1M\nKeyRetention=0\n");
@@ -498,6 +564,8 @@ int main(void) {
         tcase_add_test(c, missing_directory);
         tcase_add_test(c, flowd_keys);
         tcase_add_test(c, store_keys);
+        tcase_add_test(c, route_keys);
+        tcase_add_test(c, methods_of_a_pool);
         tcase_add_test(c, flowd_refused);
         tcase_add_test(c, worker_defaults);
         tcase_add_test(c, worker_keys);

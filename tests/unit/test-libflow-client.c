@@ -27,11 +27,13 @@ START_TEST(client_pipelined) {
         uint64_t a, b;
         int mark;
         FlowFrame f;
+        FrameMeta m;
 
         ck_assert_int_eq(flow_client_next(c, -1, &e), 0); /* nothing in flight: does not block */
         ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .pool = "hot", .data = "abc", .size = 3, .userdata = &mark,
                                                                 .priority = -3, .timeout_usec = 5 }, &a), 0);
-        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .tier = "cold", .kind = FLOW_JSON }, &b), 0);
+        ck_assert_int_eq(flow_client_submit(c, &(FlowRequest) { .tier = "cold", .kind = FLOW_JSON, .worker_type = "sum", .strategy = "random",
+                                                                .fallback = "warm hot", .weight = 7 }, &b), 0);
         ck_assert_uint_eq(flow_client_in_flight(c), 2);
         ck_assert_int_eq(flow_client_events(c), POLLIN | POLLOUT);
         ck_assert_int_eq(flow_client_process(c), 0);
@@ -43,8 +45,20 @@ START_TEST(client_pipelined) {
         ck_assert_uint_eq(f.payload_size, 3);
         _cleanup_free_ char *pool = frame_text(&f, FRAME_META_POOL);
         ck_assert_str_eq(pool, "hot");
+        ck_assert_int_eq(frame_meta_decode(f.meta, f.h.meta, &m), 0);
+        ck_assert_ptr_null(m.items[FRAME_META_WORKER_TYPE].data);
+        ck_assert_ptr_null(m.items[FRAME_META_WEIGHT].data);
         f = peer_expect(&p, FRAME_JOB);
         ck_assert_uint_eq(f.h.job, b);
+        _cleanup_free_ char *type = frame_text(&f, FRAME_META_WORKER_TYPE), *strategy = frame_text(&f, FRAME_META_STRATEGY);
+        _cleanup_free_ char *fallback = frame_text(&f, FRAME_META_FALLBACK);
+        uint32_t weight = 0;
+        ck_assert_str_eq(type, "sum");
+        ck_assert_str_eq(strategy, "random");
+        ck_assert_str_eq(fallback, "warm hot");
+        ck_assert_int_eq(frame_meta_decode(f.meta, f.h.meta, &m), 0);
+        ck_assert(frame_meta_u32(&m, FRAME_META_WEIGHT, &weight));
+        ck_assert_uint_eq(weight, 7);
 
         peer_accept(&p, a, "jobidaaaaaaa");
         peer_result(&p, b, FRAME_REFUSED, "The queue is full", NULL, 0);

@@ -46,6 +46,10 @@ typedef struct FlowRequest {
         int retries;            /* how many failed attempts are followed by another one; 0: as the worker type says, negative: none */
         uint64_t retry_delay_usec; /* the first delay of the backoff between them; 0: as the worker type says */
         uint64_t not_before_usec;  /* µs since the epoch before which no attempt begins; 0: at once */
+        const char *worker_type; /* only pools with workers of that type, or NULL */
+        const char *strategy;   /* how the pool is chosen: "least_loaded", "round_robin", "random", "affinity"; NULL: as flowd is configured */
+        const char *fallback;   /* "auto", "none", or the tiers that follow the chosen one, as in "warm cold"; NULL: as flowd is configured */
+        unsigned weight;        /* from 1 (light) to 10 (heavy), for the choice of a tier; 0: not said */
 } FlowRequest;
 
 /* How a job ended. */
@@ -62,6 +66,7 @@ typedef struct FlowResult {
         unsigned attempts;
         uint64_t run_usec;      /* run time of the last attempt */
         uint64_t wait_usec;     /* from acceptance to the last attempt's dispatch */
+        const char *tier;       /* "hot", "warm", "cold": that of the pool where it went; NULL where flowd does not say */
         uint64_t size_all;      /* bytes of the whole result: more than `size` where a part was asked for */
         void *memory;           /* what the pointers above point into; for flow_result_clear() */
 } FlowResult;
