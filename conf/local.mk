@@ -6,6 +6,8 @@ confexamplesdir = $(docdir)/conf
 confexamples_DATA = \
 	%D%/examples/echo.pool \
 	%D%/examples/echo.worker \
+	%D%/examples/everything.pool \
+	%D%/examples/everything.worker \
 	%D%/examples/file.pool \
 	%D%/examples/file.worker \
 	%D%/examples/jq.pool \

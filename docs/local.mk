@@ -7,4 +7,6 @@ dist_doc_DATA = \
 	SECURITY.md \
 	%D%/ARCHITECTURE.md \
 	%D%/benchmarks.md \
+	%D%/mcp-servers.md \
+	%D%/mcp.md \
 	%D%/store.md

@@ -10,17 +10,20 @@ nobase_dist_samples_DATA = \
 	%D%/config/pools/reverse-sh.pool \
 	%D%/config/pools/sort-javascript.pool \
 	%D%/config/pools/upper.pool \
+	%D%/config/pools/words-mcp.pool \
 	%D%/config/pools/words-python.pool \
 	%D%/config/pools/words-sh.pool \
 	%D%/config/workers/reverse-sh.worker \
 	%D%/config/workers/sort-javascript.worker \
 	%D%/config/workers/upper.worker \
+	%D%/config/workers/words-mcp.worker \
 	%D%/config/workers/words-python.worker \
 	%D%/config/workers/words-sh.worker \
 	%D%/systemd/flow-nightly.service \
 	%D%/systemd/flow-nightly.timer
 nobase_dist_samples_SCRIPTS = \
 	%D%/javascript/worker.js \
+	%D%/python/mcp.py \
 	%D%/python/worker.py \
 	%D%/sh/reverse.sh \
 	%D%/sh/words.sh

@@ -2,9 +2,9 @@
 # units: what systemd, sysusers, tmpfiles and the journal read.
 
 systemdsystemunit_DATA = %D%/flowd.service
-dist_systemdsystemunit_DATA = %D%/flowd.socket %D%/flowd-jobs.socket
+dist_systemdsystemunit_DATA = %D%/flowd.socket %D%/flowd-jobs.socket %D%/flowd-mcp.socket
 systemduserunit_DATA = %D%/user/flowd.service
-dist_systemduserunit_DATA = %D%/user/flowd.socket %D%/user/flowd-jobs.socket
+dist_systemduserunit_DATA = %D%/user/flowd.socket %D%/user/flowd-jobs.socket %D%/user/flowd-mcp.socket
 dist_catalog_DATA = %D%/flowd.catalog
 
 EXTRA_DIST += \

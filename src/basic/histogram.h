@@ -47,3 +47,16 @@ static inline uint64_t histogram_quantile(const Histogram *h, double q) {
         }
         return 0;
 }
+
+/* The mean, to the width of a bucket; 0 for an empty histogram. */
+static inline double histogram_mean(const Histogram *h) {
+        double sum = 0;
+
+        for (unsigned b = 0; h->n > 0 && b < HISTOGRAM_BUCKETS; b++) {
+                unsigned exp = b >> HISTOGRAM_SUB_BITS, sub = b & ((1U << HISTOGRAM_SUB_BITS) - 1);
+
+                if (h->counts[b] > 0) /* the middle of the bucket */
+                        sum += h->counts[b] * (exp == 0 ? sub : ((double) ((1U << HISTOGRAM_SUB_BITS) + sub) + 0.5) * (double) (UINT64_C(1) << (exp - 1)));
+        }
+        return h->n > 0 ? sum / (double) h->n : 0;
+}

@@ -238,23 +238,6 @@ void control_job_start(ControlClient *c, Job *j, Pending pending) {
         list_append(&j->watches, &c->watch.link);
 }
 
-static json_object *event_object(const KeptEvent *e) {
-        json_object *o = json_object_new_object();
-        char id[JOB_ID_TEXT_MAX];
-
-        json_object_object_add(o, "time_usec", json_object_new_int64((int64_t) e->time_usec));
-        json_object_object_add(o, "name", json_object_new_string(event_name(e->kind)));
-        json_object_object_add(o, "level", json_object_new_int(event_level(e->kind)));
-        json_object_object_add(o, "message", json_object_new_string(strempty(e->message)));
-        if (e->pool)
-                json_object_object_add(o, "pool", json_object_new_string(e->pool));
-        if (e->worker)
-                json_object_object_add(o, "worker", json_object_new_string(e->worker));
-        if (e->job > 0)
-                json_object_object_add(o, "job", json_object_new_string(job_id_format(e->job, id)));
-        return o;
-}
-
 static bool event_wanted(const ControlClient *c, const KeptEvent *e) {
         return e->message && (!c->pool_filter || streq_ptr(c->pool_filter, e->pool));
 }
@@ -267,30 +250,29 @@ static json_object *events_reply(json_object *events) {
 }
 
 void control_events_start(ControlClient *c, const char *pool, unsigned limit) {
-        Server *s = c->server;
         json_object *a = json_object_new_array();
-        unsigned n = MIN(limit, s->n_events);
+        const EventHistory *h = c->server->events;
+        unsigned n = MIN(limit, h->n);
 
         c->pool_filter = pool ? strdup(pool) : NULL;
         c->pending = PENDING_EVENTS;
-        for (unsigned i = s->event_at - n; i != s->event_at; i++) {
-                const KeptEvent *e = &s->events[i % EVENTS_KEPT];
+        for (unsigned i = h->at - n; i != h->at; i++) {
+                const KeptEvent *e = &h->events[i % EVENTS_KEPT];
 
                 if (event_wanted(c, e))
-                        json_object_array_add(a, event_object(e));
+                        json_object_array_add(a, object_of_event(e));
         }
         control_reply(c, events_reply(a), c->more);
 }
 
-void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f) {
-        (void) f;
+void control_clients_event(Server *s, const KeptEvent *e) {
         LIST_FOREACH(l, &s->control_clients) {
                 ControlClient *c = list_entry(l, ControlClient, link);
 
                 if (c->pending != PENDING_EVENTS || !c->more || c->closing || !event_wanted(c, e))
                         continue;
                 json_object *a = json_object_new_array();
-                json_object_array_add(a, event_object(e));
+                json_object_array_add(a, object_of_event(e));
                 control_reply(c, events_reply(a), true);
         }
 }

@@ -5,6 +5,7 @@
 
 #include "control/server.h"
 #include "proto/varlink.h"
+#include "service/objects.h"
 
 typedef enum Pending {
         PENDING_NONE,
@@ -73,19 +74,12 @@ void control_job_answer(ControlClient *c, Job *j);
 void control_wait_start(ControlClient *c, uint64_t job);
 json_object *control_job_result(Job *j, bool *ret_too_large, uint64_t json_max);
 
-/* objects.c. Parameters: absent and null are the same. The latter two return 1, 0 where absent, or -EINVAL after having answered. */
+/* parameters.c: absent and null are the same. The latter two return 1, 0 where absent, or -EINVAL after having answered. */
 bool parameter_get(json_object *p, const char *key, json_object **ret);
 int parameter_text(ControlClient *c, json_object *p, const char *key, const char **ret);
 int parameter_int(ControlClient *c, json_object *p, const char *key, int64_t min, int64_t max, int64_t *ret);
 /* A job's id, which must be there. Returns 0, or -EINVAL after having answered. */
 int parameter_job(ControlClient *c, json_object *p, const char *key, uint64_t *ret);
-/* NULL is left out; what JSON has no number for is cut. */
-void object_add_text(json_object *o, const char *key, const char *v);
-void object_add_int(json_object *o, const char *key, uint64_t v);
-json_object *control_pool_object(const Pool *p);
-json_object *control_worker_object(const Worker *w, bool whole);
-json_object *control_job_object(const Server *s, const Job *j);
-json_object *control_record_object(const Server *s, const JobRecord *r);
 
 /*
  * store-call.c: a call that the store answers. It outlives its client, who may leave meanwhile: what was asked for still happens, and nobody is told.
@@ -115,6 +109,12 @@ void control_no_such_job(ControlClient *c, const char *id);
 void control_not_ended(ControlClient *c, uint64_t id);
 void control_payload_gone(ControlClient *c, uint64_t id);
 
+/* The pool that a parameter names; NULL after having answered. */
+Pool *need_pool(ControlClient *c, json_object *p, const char *key);
+
+/* methods-mcp.c */
+void method_pool_tools(ControlClient *c, json_object *p);
+
 /* methods-route.c */
 /* Where a job wants to go, out of the parameters of Submit(), Run() and ExplainRoute(); the texts are theirs. 0, or -EINVAL after having answered. */
 int control_route_request(ControlClient *c, json_object *p, RouteRequest *ret);
@@ -125,8 +125,6 @@ void method_list_methods(ControlClient *c, json_object *p);
 void store_call_drop(StoreRequest *r);
 
 /* methods-pool.c */
-/* The pool that a parameter names, or NULL after having answered. */
-Pool *need_pool(ControlClient *c, json_object *p, const char *key);
 void method_scale_pool(ControlClient *c, json_object *p);
 void method_drain_pool(ControlClient *c, json_object *p);
 void method_resume_pool(ControlClient *c, json_object *p);

@@ -3,17 +3,17 @@
 
 noinst_LIBRARIES += libcontrol.a
 libcontrol_a_SOURCES = \
-	%D%/auth.c %D%/auth.h \
 	%D%/control.c \
 	%D%/internal.h \
 	%D%/job-wishes.c %D%/job-wishes.h \
 	%D%/jobs.c \
+	%D%/methods-mcp.c \
 	%D%/methods-route.c \
 	%D%/methods-session.c \
 	%D%/methods-pool.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
-	%D%/objects.c \
+	%D%/parameters.c \
 	%D%/server.c %D%/server.h \
 	%D%/store-call.c
 

@@ -72,7 +72,7 @@ static json_object *list_memory(Server *s, const StoreFilter *f) {
         cut_picked(&p);
         a = json_object_new_array();
         for (size_t i = 0; i < p.n; i++)
-                json_object_array_add(a, control_job_object(s, p.jobs[i]));
+                json_object_array_add(a, object_of_job(s->router, p.jobs[i]));
         free(p.jobs);
         return a;
 }
@@ -105,7 +105,7 @@ static void answer_list(ControlClient *c, StoreCall *call) {
                 if (listed > stored)
                         json_object_array_add(a, json_object_get(json_object_array_get_idx(call->listed, k++)));
                 else {
-                        json_object_array_add(a, control_record_object(c->server, &r->records[i++]));
+                        json_object_array_add(a, object_of_record(c->server->router, &r->records[i++]));
                         k += listed == stored;
                 }
         }
@@ -178,7 +178,7 @@ void method_list_jobs(ControlClient *c, json_object *p) {
 static void answer_show(ControlClient *c, StoreCall *call) {
         json_object *o = json_object_new_object();
 
-        json_object_object_add(o, "job", control_record_object(c->server, &call->found->record));
+        json_object_object_add(o, "job", object_of_record(c->server->router, &call->found->record));
         control_reply(c, o, false);
 }
 
@@ -195,7 +195,7 @@ void method_show_job(ControlClient *c, json_object *p) {
                 return;
         }
         o = json_object_new_object();
-        json_object_object_add(o, "job", control_job_object(c->server, j));
+        json_object_object_add(o, "job", object_of_job(c->server->router, j));
         control_reply(c, o, false);
 }
 

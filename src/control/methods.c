@@ -68,7 +68,7 @@ static void method_list_pools(ControlClient *c, json_object *p) {
                 Pool *pool = list_entry(l, Pool, link);
 
                 if (!one || one == pool)
-                        json_object_array_add(a, control_pool_object(pool));
+                        json_object_array_add(a, object_of_pool(pool));
         }
         o = json_object_new_object();
         json_object_object_add(o, "pools", a);
@@ -91,7 +91,7 @@ static void method_list_workers(ControlClient *c, json_object *p) {
                 if (one && one != pool)
                         continue;
                 LIST_FOREACH(k, &pool->workers)
-                        json_object_array_add(a, control_worker_object(list_entry(k, Worker, link), false));
+                        json_object_array_add(a, object_of_worker(list_entry(k, Worker, link), false));
         }
         o = json_object_new_object();
         json_object_object_add(o, "workers", a);
@@ -105,7 +105,7 @@ static void method_show_worker(ControlClient *c, json_object *p) {
         if (!w)
                 return;
         o = json_object_new_object();
-        json_object_object_add(o, "worker", control_worker_object(w, true));
+        json_object_object_add(o, "worker", object_of_worker(w, true));
         control_reply(c, o, false);
 }
 
@@ -430,6 +430,7 @@ const Method control_methods[] = {
         { "CacheStats", method_cache_stats, LEVEL_OBSERVE },
         { "ListCache", method_list_cache, LEVEL_OBSERVE },
         { "PurgeCache", method_purge_cache, LEVEL_OPERATE },
+        { "PoolTools", method_pool_tools, LEVEL_OBSERVE },
         { "ExplainRoute", method_explain_route, LEVEL_OBSERVE },
         { "ListMethods", method_list_methods, LEVEL_OBSERVE },
         { "ListSessions", method_list_sessions, LEVEL_OBSERVE },

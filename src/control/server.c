@@ -15,7 +15,6 @@
 
 #define ACCEPT_MAX 32                 /* connections per round */
 #define ACCEPT_PAUSE_USEC 100000ULL   /* after running out of descriptors */
-#define EVENT_MESSAGE_MAX 4096U       /* bytes of a kept event's message: it may quote a worker */
 #define REFUSED_TELL_USEC (10 * USEC_PER_SEC)
 
 static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
@@ -67,13 +66,6 @@ int server_listen(Server *s, int control_fd, int jobs_fd) {
         return r < 0 ? r : listen_on(s, jobs_fd, &s->jobs_source, "jobs");
 }
 
-static void kept_event_done(KeptEvent *e) {
-        free(e->message);
-        free(e->pool);
-        free(e->worker);
-        *e = (KeptEvent) {};
-}
-
 void server_done(Server *s) {
         control_clients_done(s);
         job_clients_done(s);
@@ -82,8 +74,6 @@ void server_done(Server *s) {
         s->jobs_source = sd_event_source_disable_unref(s->jobs_source);
         s->control_fd = fd_close(s->control_fd);
         s->jobs_fd = fd_close(s->jobs_fd);
-        for (unsigned i = 0; i < EVENTS_KEPT; i++)
-                kept_event_done(&s->events[i]);
 }
 
 int server_admit(Server *s, const Peer *p, bool control, unsigned n_of_user) {
@@ -121,21 +111,8 @@ void server_refused(Server *s, const Peer *p, const char *what, const char *grou
         event_send(s->host, EVENT_REFUSED, NULL, "Refused %s to uid %u, pid %d: it is not in the group '%s'", what, p->uid, (int) p->pid, group);
 }
 
-void server_event(Server *s, EventKind e, const EventFields *f, const char *message) {
-        KeptEvent *k;
-
-        if (event_level(e) > LOG_INFO || e == EVENT_WORKER_OUTPUT) /* the journal has those */
-                return;
-        k = &s->events[s->event_at++ % EVENTS_KEPT];
-        kept_event_done(k);
-        k->time_usec = realtime_usec();
-        k->kind = e;
-        k->message = strndup(message, utf8_cut(message, strlen(message), EVENT_MESSAGE_MAX));
-        k->pool = f && f->pool ? strdup(f->pool) : NULL;
-        k->worker = f && f->worker ? strdup(f->worker) : NULL;
-        k->job = f ? f->job : 0;
-        s->n_events = MIN(s->n_events + 1, EVENTS_KEPT);
-        control_clients_event(s, k, f);
+void server_event(Server *s, const KeptEvent *e) {
+        control_clients_event(s, e);
 }
 
 int server_serialize(Server *s, StateWriter *sw, json_object *o) {

@@ -3,8 +3,9 @@
 
 /* The two sockets that flowd answers on: control (Varlink) and jobs (frames). */
 
-#include "control/auth.h"
 #include "route/route.h"
+#include "service/auth.h"
+#include "service/events.h"
 
 typedef struct Server Server;
 struct json_object;
@@ -52,15 +53,6 @@ typedef struct ServerLimits {
         uint64_t client_buffer_max;
 } ServerLimits;
 
-#define EVENTS_KEPT 256U /* events that Events() can tell of the past */
-
-typedef struct KeptEvent {
-        uint64_t time_usec;
-        EventKind kind;
-        char *message, *pool, *worker;
-        uint64_t job;
-} KeptEvent;
-
 struct Server {
         Host *host;
         JobTable *jobs;
@@ -78,9 +70,7 @@ struct Server {
         uint64_t refused_told;
 
         BucketTable rates;             /* ClientRateLimit= */
-
-        KeptEvent events[EVENTS_KEPT];
-        unsigned n_events, event_at;
+        const EventHistory *events;    /* the manager's */
         bool stopping;                 /* no new jobs are taken */
         bool answer_early;             /* a fault was injected: durable jobs are answered before they are recorded */
 };
@@ -89,8 +79,8 @@ int server_init(Server *s, Host *h, JobTable *t, Router *r, const ServerOps *ops
 void server_done(Server *s);
 /* Takes over two listening sockets. */
 int server_listen(Server *s, int control_fd, int jobs_fd);
-/* To be called for every event. */
-void server_event(Server *s, EventKind e, const EventFields *f, const char *message);
+/* To be called for every event that is kept. */
+void server_event(Server *s, const KeptEvent *e);
 /* Pools are gone: answers those who wait for that. */
 void server_pool_gone(Server *s);
 /* Answers those who wait for a re-exec: it has happened, or `failed` says why it has not. */
@@ -115,7 +105,7 @@ void job_clients_done(Server *s);
 bool job_clients_passing(Server *s);
 /* Reads from them again, after Host.hold. */
 void job_clients_resume(Server *s);
-void control_clients_event(Server *s, const KeptEvent *e, const EventFields *f);
+void control_clients_event(Server *s, const KeptEvent *e);
 int control_clients_serialize(Server *s, struct StateWriter *sw, struct json_object *array);
 int control_client_deserialize(Server *s, const struct StateReader *sr, const struct json_object *o);
 int job_clients_serialize(Server *s, struct StateWriter *sw, struct json_object *array);

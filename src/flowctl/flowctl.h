@@ -68,6 +68,8 @@ typedef enum OptionId {
         OPTION_OFFSET,
         OPTION_LENGTH,
         OPTION_ALL,
+        OPTION_CLIENT,
+        OPTION_DRY_RUN,
         OPTION_WORKER_TYPE,
         OPTION_STRATEGY,
         OPTION_FALLBACK,
@@ -166,6 +168,7 @@ int verb_status(Flowctl *c, int argc, char **argv);
 int verb_top(Flowctl *c, int argc, char **argv);
 int verb_pool_list(Flowctl *c, int argc, char **argv);
 int verb_pool_show(Flowctl *c, int argc, char **argv);
+int verb_pool_tools(Flowctl *c, int argc, char **argv);
 int verb_pool_scale(Flowctl *c, int argc, char **argv);
 int verb_pool_drain(Flowctl *c, int argc, char **argv);
 int verb_pool_resume(Flowctl *c, int argc, char **argv);
@@ -176,6 +179,7 @@ int verb_pool_close(Flowctl *c, int argc, char **argv);
 int verb_pool_close_all(Flowctl *c, int argc, char **argv);
 int verb_pool_health(Flowctl *c, int argc, char **argv);
 int verb_pool_monitor(Flowctl *c, int argc, char **argv);
+int verb_mcp_import(Flowctl *c, int argc, char **argv);
 int verb_worker_list(Flowctl *c, int argc, char **argv);
 int verb_worker_show(Flowctl *c, int argc, char **argv);
 int verb_worker_kill(Flowctl *c, int argc, char **argv);
@@ -209,5 +213,12 @@ int verb_events(Flowctl *c, int argc, char **argv);
 int verb_logs(Flowctl *c, int argc, char **argv);
 int verb_config_cat(Flowctl *c, int argc, char **argv);
 int verb_config_check(Flowctl *c, int argc, char **argv);
+int verb_mcp_bridge(Flowctl *c, int argc, char **argv);
+int verb_mcp_doctor(Flowctl *c, int argc, char **argv);
+int verb_mcp_list(Flowctl *c, int argc, char **argv);
+int verb_mcp_call(Flowctl *c, int argc, char **argv);
+int verb_mcp_read(Flowctl *c, int argc, char **argv);
+int verb_mcp_prompt(Flowctl *c, int argc, char **argv);
+int verb_mcp_install(Flowctl *c, int argc, char **argv);
 int verb_reload(Flowctl *c, int argc, char **argv);
 int verb_reexec(Flowctl *c, int argc, char **argv);

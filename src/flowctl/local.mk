@@ -15,9 +15,15 @@ flowctl_SOURCES = \
 	%D%/help.c \
 	%D%/job.c %D%/job-table.h \
 	%D%/main.c \
+	%D%/mcp-import.c \
+	%D%/mcp-bridge.c \
+	%D%/mcp-install.c \
+	%D%/mcp-memory.c %D%/mcp-memory.h \
+	%D%/mcp.c \
 	%D%/options.c \
 	%D%/outcome.c \
 	%D%/pool-life.c \
+	%D%/pool-tools.c \
 	%D%/pool.c %D%/pool-table.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/route.c \

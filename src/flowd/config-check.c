@@ -289,7 +289,7 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
                 r = check_directory(l, t);
         if (r == 0 && t->slots > 1 && t->protocol == PROTOCOL_EXEC)
                 r = loader_error(l, "Slots",
-                                 "Slots=%u: an exec worker has one job; Slots=1 is allowed, or Protocol=frame or jsonl",
+                                 "Slots=%u: an exec worker has one job; Slots=1 is allowed, or Protocol=frame, jsonl or mcp",
                                  t->slots);
         if (r == 0 && t->ready_explicit && t->protocol != PROTOCOL_JSONL)
                 r = loader_error(l, "Ready", "Ready=explicit: needs Protocol=jsonl, this is Protocol=%s%s", protocol,
@@ -299,6 +299,13 @@ int config_check_worker(ConfigLoader *l, WorkerType *t) {
                                  config_loader_find(l, "HeartbeatInterval")->value, protocol);
         if (r == 0 && t->soft_timeout_usec != USEC_INFINITY && t->soft_timeout_usec >= t->job_timeout_usec)
                 r = delays_error(l, "JobSoftTimeout", t->soft_timeout_usec, "JobTimeout", t->job_timeout_usec);
+        if (r == 0 && t->mcp_era != MCP_ERA_LEGACY && t->protocol != PROTOCOL_MCP)
+                r = loader_error(l, "McpEra", "McpEra=%s: needs Protocol=mcp, this is Protocol=%s", mcp_era_to_string(t->mcp_era), protocol);
+        if (r == 0 && t->mcp_features != 0 && (t->protocol != PROTOCOL_MCP || !t->for_session))
+                r = loader_error(l, "ClientFeatures", "ClientFeatures=%s: needs Protocol=mcp and Sharing=session, so that a server's question reaches the "
+                                 "client whose call it is about", config_loader_find(l, "ClientFeatures")->value);
+        if (r == 0 && t->protocol == PROTOCOL_MCP && !config_loader_find(l, "MaxCrashes"))
+                t->max_crashes = 1; /* a call may have done something before its server died: another one is for somebody to decide */
         if (r == 0 && t->retry_usec > t->retry_max_usec)
                 r = delays_error(l, "RetryDelay", t->retry_usec, "RetryDelayMax", t->retry_max_usec);
         if (r == 0 && t->protocol != PROTOCOL_EXEC && config_loader_find(l, "Output"))
@@ -370,6 +377,10 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                                  p->min);
                 p->min = 0;
         }
+        if (r == 0 && p->type && p->type->for_session && p->tier != TIER_COLD)
+                r = loader_error(l, config_loader_find(l, "Tier") ? "Tier" : "Worker",
+                                 "worker type %s has Sharing=session, and only a cold pool starts a process for each of its callers; Tier=cold is allowed",
+                                 p->type->name);
         if (r == 0 && p->tier == TIER_HOT && p->min == 0)
                 r = loader_warning(l, "Min", "Min=0: a hot pool without a resident worker is a warm one; Tier=warm would say so");
         if (r == 0 && p->min > p->max)

@@ -141,7 +141,7 @@ static int parse_protocol(const ConfigParse *p, void *field, const char *value) 
         int r = protocol_from_string(value);
 
         if (r < 0)
-                return refuse(p, "no such protocol", "frame, jsonl or exec is allowed");
+                return refuse(p, "no such protocol", "frame, jsonl, exec or mcp is allowed");
         *(Protocol *) field = (Protocol) r;
         return 0;
 }
@@ -152,6 +152,39 @@ static int parse_output(const ConfigParse *p, void *field, const char *value) {
         if (r < 0)
                 return refuse(p, "no such kind of output", "text, json or bytes is allowed");
         *(OutputKind *) field = (OutputKind) r;
+        return 0;
+}
+
+static int parse_mcp_era(const ConfigParse *p, void *field, const char *value) {
+        int r = mcp_era_from_string(value);
+
+        if (r < 0)
+                return refuse(p, "no such era", "legacy, modern or auto is allowed");
+        *(McpEra *) field = (McpEra) r;
+        return 0;
+}
+
+static int parse_sharing(const ConfigParse *p, void *field, const char *value) {
+        if (!streq(value, "shared") && !streq(value, "session"))
+                return refuse(p, "no such way to share a worker", "shared or session is allowed");
+        *(bool *) field = streq(value, "session");
+        return 0;
+}
+
+static int parse_client_features(const ConfigParse *p, void *field, const char *value) {
+        _cleanup_(strv_freep) char **words = NULL;
+        unsigned features = 0;
+        int r = str_split_quoted(value, &words);
+
+        if (r == -ENOMEM)
+                return r;
+        for (char **w = words; r >= 0 && w && *w; w++) {
+                r = mcp_feature_from_string(*w);
+                features |= r < 0 ? 0 : (unsigned) r;
+        }
+        if (r < 0)
+                return refuse(p, "no such feature of a client", "roots, sampling and elicitation are allowed, with blanks between them");
+        *(unsigned *) field = features;
         return 0;
 }
 
@@ -568,6 +601,9 @@ static const ConfigKey worker_keys[] = {
         W("Protocol", KEY_PLAIN, parse_protocol, protocol, 0, 0),
         W("Output", KEY_PLAIN, parse_output, output, 0, 0),
         W("Ready", KEY_PLAIN, parse_ready, ready_explicit, 0, 0),
+        W("McpEra", KEY_PLAIN, parse_mcp_era, mcp_era, 0, 0),
+        W("Sharing", KEY_PLAIN, parse_sharing, for_session, 0, 0),
+        W("ClientFeatures", KEY_PLAIN, parse_client_features, mcp_features, 0, 0),
         W("Slots", KEY_PLAIN, parse_unsigned, slots, 1, WORKER_SLOTS_MAX),
         W("StartTimeout", KEY_PLAIN, parse_span, start_timeout_usec, MS, USEC_INFINITY),
         W("StopTimeout", KEY_PLAIN, parse_span, stop_timeout_usec, 0, HOUR),

@@ -19,6 +19,7 @@
 #include "flowd/manager.h"
 #include "flowd/persist.h"
 #include "pool/durable.h"
+#include "worker/mcp-catalog.h"
 
 #define TICK_USEC (1 * USEC_PER_SEC)
 #define STORE_POLL_USEC (5 * USEC_PER_MSEC) /* at the very end */
@@ -128,6 +129,13 @@ void manager_apply_limits(Manager *m) {
                 .json_max = c->json_max,
                 .client_buffer_max = c->client_buffer_max,
         };
+        m->mcp.limits = (McpLimits) {
+                .connections_max = c->connections_max,
+                .connections_per_user = c->connections_per_user,
+                .jobs_per_client = c->jobs_per_client,
+                .json_max = c->json_max,
+                .client_buffer_max = c->client_buffer_max,
+        };
         m->server.auth = (AuthConfig) {
                 .own_uid_is_admin = m->paths.mode != RUN_SYSTEM,
                 .observe_gid = c->observe_gid,
@@ -137,6 +145,7 @@ void manager_apply_limits(Manager *m) {
                 .submit_group = c->submit_group,
                 .admin_group = c->admin_group,
         };
+        m->mcp.auth = m->server.auth;
         job_table_trim(&m->jobs);
         manager_configure_store(m);
 }
@@ -275,7 +284,7 @@ static void on_tick(Timer *t) {
 static void manager_stop(Manager *m, bool at_once) {
         if (!m->stopping) {
                 persist_save(m);
-                m->stopping = m->server.stopping = true;
+                m->stopping = m->server.stopping = m->mcp.stopping = true;
                 m->stop_until = now_usec() + m->config->shutdown_timeout_usec;
                 manager_notify(m, "STOPPING=1");
                 event_send(&m->host, EVENT_STOPPING, NULL, "flowd is stopping");
@@ -322,7 +331,12 @@ static int watch_signals(Manager *m) {
 static void tap(Host *h, EventKind e, const EventFields *f, const char *message) {
         Manager *m = h->userdata;
 
-        server_event(&m->server, e, f, message);
+        const KeptEvent *k = event_history_add(&m->events, e, f, message);
+
+        if (!k)
+                return;
+        server_event(&m->server, k);
+        mcp_server_event(&m->mcp, k);
 }
 
 static void on_reaped(Reaper *r) {
@@ -340,6 +354,8 @@ static void on_reaped(Reaper *r) {
                 (void) orphans_kill(&m->host, NULL);
 }
 
+static const char *const socket_names[] = { "control", "jobs", "mcp" };
+
 /* A flowd that was killed may have left a child on its way to execve(), which has the sockets for some moments more. */
 static int listen_at(const char *path) {
         uint64_t until = now_usec() + LISTEN_RETRY_USEC;
@@ -351,30 +367,29 @@ static int listen_at(const char *path) {
 }
 
 /* The listening sockets: systemd's, or our own in the runtime directory. */
-static int open_sockets(Manager *m, int *ret_control, int *ret_jobs) {
-        int *const fds[] = { ret_control, ret_jobs };
-        static const char *const names[] = { "control", "jobs" };
+static int open_sockets(Manager *m, int *ret_control, int *ret_jobs, int *ret_mcp) {
+        int *const fds[] = { ret_control, ret_jobs, ret_mcp };
         _cleanup_(strv_freep) char **given = NULL;
         int n = sd_listen_fds_with_names(1, &given), r;
 
-        *ret_control = *ret_jobs = -1;
+        *ret_control = *ret_jobs = *ret_mcp = -1;
         for (int i = 0; i < n; i++)
-                for (size_t k = 0; k < ELEMENTSOF(names); k++)
-                        if (streq(given[i], names[k]) && *fds[k] < 0 && sd_is_socket_unix(SD_LISTEN_FDS_START + i, SOCK_STREAM, 1, NULL, 0) > 0)
+                for (size_t k = 0; k < ELEMENTSOF(socket_names); k++)
+                        if (streq(given[i], socket_names[k]) && *fds[k] < 0 && sd_is_socket_unix(SD_LISTEN_FDS_START + i, SOCK_STREAM, 1, NULL, 0) > 0)
                                 *fds[k] = SD_LISTEN_FDS_START + i;
         r = dir_make(m->paths.runtime, 0755);
         if (r < 0) {
                 fprintf(stderr, "flowd: cannot make the runtime directory %s: %s\n", m->paths.runtime, strerror(-r));
                 return r;
         }
-        for (size_t k = 0; k < ELEMENTSOF(names); k++) {
-                _cleanup_free_ char *path = str_printf("%s/%s", m->paths.runtime, names[k]);
+        for (size_t k = 0; k < ELEMENTSOF(socket_names); k++) {
+                _cleanup_free_ char *path = str_printf("%s/%s", m->paths.runtime, socket_names[k]);
 
                 if (!path)
                         return -ENOMEM;
                 if (*fds[k] < 0) {
                         *fds[k] = listen_at(path);
-                        m->own_sockets = *fds[k] >= 0;
+                        m->own_sockets |= *fds[k] >= 0 ? 1U << k : 0;
                 }
                 if (*fds[k] < 0) {
                         fprintf(stderr, *fds[k] == -EADDRINUSE ? "flowd: another flowd answers at %s already\n" : "flowd: cannot listen at %s: %s\n", path,
@@ -455,14 +470,16 @@ static int init_loop(Manager *m) {
 }
 
 static int start_fresh(Manager *m) {
-        int control, jobs, r;
+        int control, jobs, mcp, r;
 
         r = cgroup_root_init(&m->host.cgroup);
         if (r < 0)
                 log_write(m->host.log, LOG_WARNING, "The delegated cgroup cannot be used: %s; workers get no cgroups", strerror(-r));
-        r = open_sockets(m, &control, &jobs);
+        r = open_sockets(m, &control, &jobs, &mcp);
         if (r >= 0)
                 r = server_listen(&m->server, control, jobs);
+        if (r >= 0)
+                r = mcp_server_listen(&m->mcp, mcp);
         for (size_t i = 0; r >= 0 && i < m->config->n_pools; i++) {
                 Pool *p;
 
@@ -485,6 +502,7 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         m->host.cgroup.fd = m->host.hot.epoll_fd = -1; /* manager_done() comes after every failure */
         list_init(&m->pools);
         list_init(&m->names);
+        list_init(&m->host.mcp_catalogs);
         m->changed.run = on_changed;
         m->tick.fire = on_tick;
         map_init(&m->pools_by_name, random_u64());
@@ -518,6 +536,9 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         m->sessions.unbound = pool_session_unbound;
         route_init(&m->router, &m->host, &m->jobs, &m->pools, &m->pools_by_name);
         r = server_init(&m->server, &m->host, &m->jobs, &m->router, &manager_server_ops, m);
+        m->server.events = &m->events;
+        if (r >= 0)
+                r = mcp_server_init(&m->mcp, &m->host, &m->jobs, &m->router, &m->events, m->paths.state);
         if (r < 0)
                 return r;
         r = route_configure(&m->router, &m->config->route);
@@ -535,10 +556,10 @@ int manager_run(Manager *m) {
 }
 
 static void remove_sockets(Manager *m) {
-        static const char *const names[] = { "control", "jobs" };
-
-        for (size_t k = 0; m->own_sockets && k < ELEMENTSOF(names); k++) {
-                _cleanup_free_ char *path = str_printf("%s/%s", m->paths.runtime, names[k]);
+        for (size_t k = 0; k < ELEMENTSOF(socket_names); k++) {
+                if (!(m->own_sockets & 1U << k))
+                        continue;
+                _cleanup_free_ char *path = str_printf("%s/%s", m->paths.runtime, socket_names[k]);
 
                 if (path)
                         (void) unlink(path);
@@ -559,6 +580,8 @@ void manager_done(Manager *m) {
                 }
         if (m->server.host)
                 server_done(&m->server);
+        if (m->mcp.host)
+                mcp_server_done(&m->mcp);
         LIST_FOREACH_SAFE(l, next, &m->pools)
                 remove_pool(m, list_entry(l, Pool, link));
         if (m->router.pools)
@@ -567,6 +590,7 @@ void manager_done(Manager *m) {
                 job_table_done(&m->jobs);
                 session_table_done(&m->sessions);
         }
+        mcp_catalogs_prune(&m->host.mcp_catalogs, NULL, NULL);
         map_done(&m->pools_by_name);
         map_done(&m->host.by_pid);
         while ((n = m->names.next) && n != &m->names) {
@@ -582,6 +606,7 @@ void manager_done(Manager *m) {
         cgroup_root_done(&m->host.cgroup);
         config_free(m->config);
         persist_done(m);
+        event_history_done(&m->events);
         free(m->config_error);
         free(m->host.directory);
         free(m->exe);

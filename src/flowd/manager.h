@@ -5,6 +5,7 @@
 
 #include "control/server.h"
 #include "flowd/config.h"
+#include "mcp/mcp.h"
 #include "pool/pool.h"
 #include "route/route.h"
 #include "worker/reaper.h"
@@ -25,6 +26,8 @@ typedef struct Manager {
         SessionTable sessions;
         Router router;
         Server server;
+        McpServer mcp;
+        EventHistory events;
         Reaper reaper;
 
         ConfigPaths paths;
@@ -56,7 +59,7 @@ typedef struct Manager {
         uint64_t watchdog_usec;
         uint64_t watchdog_last;
         char status[256];        /* the last STATUS= */
-        bool own_sockets;        /* bound by us, not by systemd: removed at the end */
+        unsigned own_sockets;    /* a bit for each that was bound by us, not by systemd: removed at the end */
         sd_event_source *signals[5];
 } Manager;
 

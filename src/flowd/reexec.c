@@ -18,6 +18,7 @@
 #include "flowd/persist.h"
 #include "flowd/spawned.h"
 #include "pool/durable.h"
+#include "worker/mcp-catalog.h"
 
 #define RETRY_USEC (5 * USEC_PER_MSEC)   /* a memfd is on its way to somebody: wait until it has left */
 #define GIVE_UP_USEC (10 * USEC_PER_SEC)
@@ -69,8 +70,27 @@ static int serialize_pools(Manager *m, StateWriter *sw, json_object *root) {
         return r;
 }
 
+static int serialize_catalogs(Manager *m, StateWriter *sw, json_object *root) {
+        json_object *a = json_object_new_array();
+        int r = 0;
+
+        LIST_FOREACH(l, &m->host.mcp_catalogs) {
+                _cleanup_(json_buffer_clear) JsonBuffer b = {};
+                json_object *o = json_object_new_object();
+
+                r = mcp_catalog_serialize(list_entry(l, McpCatalog, link), &b);
+                if (r >= 0)
+                        state_put_bytes(sw, o, "catalog", b.data, b.size);
+                json_object_array_add(a, o);
+                if (r < 0)
+                        break;
+        }
+        state_put_object(sw, root, "mcp_catalogs", a);
+        return r;
+}
+
 static int serialize(Manager *m, StateWriter *sw, json_object *root) {
-        json_object *server = json_object_new_object();
+        json_object *server = json_object_new_object(), *mcp = json_object_new_object();
         int r;
 
         state_put_text(sw, root, "version", PACKAGE_VERSION);
@@ -88,8 +108,13 @@ static int serialize(Manager *m, StateWriter *sw, json_object *root) {
         serialize_jobs(m, sw, root);
         r = serialize_pools(m, sw, root);
         if (r >= 0)
+                r = serialize_catalogs(m, sw, root);
+        if (r >= 0)
                 r = server_serialize(&m->server, sw, server);
+        if (r >= 0)
+                r = mcp_server_serialize(&m->mcp, sw, mcp);
         state_put_object(sw, root, "server", server);
+        state_put_object(sw, root, "mcp", mcp);
         state_put_object(sw, root, "route", route_state_serialize(&m->router));
         return r < 0 ? r : state_writer_finish(sw, root);
 }
@@ -161,6 +186,7 @@ static void on_reexec(Timer *t) {
         m->reexec_wanted = false;
         m->host.hold = false;
         job_clients_resume(&m->server);
+        mcp_server_resume(&m->mcp);
         LIST_FOREACH(l, &m->pools)
                 pool_resume_dispatch(list_entry(l, Pool, link));
         event_send(&m->host, EVENT_RELOAD_REFUSED, NULL, "The re-exec failed, the running image goes on: %s", strerror(-r));
@@ -258,6 +284,21 @@ static int restore_pools(Manager *m, const StateReader *sr) {
         return 0;
 }
 
+/* Only what can be read: what is missing is asked for anew. */
+static void restore_catalogs(Manager *m, const StateReader *sr) {
+        json_object *a = state_get_object(sr->root, "mcp_catalogs");
+
+        for (size_t i = 0; a && i < json_object_array_length(a); i++) {
+                McpCatalog *c;
+                const uint8_t *p;
+                size_t n;
+
+                if (state_get_bytes(sr, json_object_array_get_idx(a, i), "catalog", &p, &n) &&
+                    mcp_catalog_deserialize((JsonSpan) { (const char *) p, n }, &c) >= 0)
+                        list_append(&m->host.mcp_catalogs, &c->link);
+        }
+}
+
 static int restore(Manager *m, const StateReader *sr) {
         const char *cgroup = state_get_text(sr->root, "cgroup"), *instance = state_get_text(sr->root, "instance");
         int r;
@@ -269,7 +310,7 @@ static int restore(Manager *m, const StateReader *sr) {
         m->reloads = (unsigned) state_get_int(sr->root, "reloads");
         m->reexecs = (unsigned) state_get_int(sr->root, "reexecs") + 1;
         m->ready = state_get_int(sr->root, "ready");
-        m->own_sockets = state_get_int(sr->root, "own_sockets");
+        m->own_sockets = (unsigned) state_get_int(sr->root, "own_sockets");
         if (cgroup) {
                 r = cgroup_root_resume(&m->host.cgroup, cgroup);
                 if (r < 0)
@@ -283,6 +324,7 @@ static int restore(Manager *m, const StateReader *sr) {
         }
         if (r < 0)
                 return r;
+        restore_catalogs(m, sr);
         r = route_state_deserialize(&m->router, state_get_object(sr->root, "route"));
         if (r >= 0)
                 r = restore_jobs(m, sr);
@@ -292,6 +334,8 @@ static int restore(Manager *m, const StateReader *sr) {
                 r = server_deserialize(&m->server, sr, state_get_object(sr->root, "server"));
         if (r >= 0)
                 persist_deserialize(m, state_get_object(sr->root, "kept"));
+        if (r >= 0)
+                r = mcp_server_deserialize(&m->mcp, sr, state_get_object(sr->root, "mcp"));
         return r;
 }
 

@@ -11,6 +11,7 @@
 
 #include "flowd/manager.h"
 #include "flowd/spawned.h"
+#include "worker/mcp-catalog.h"
 
 static json_object *messages_array(const Config *c) {
         json_object *a = json_object_new_array();
@@ -73,6 +74,16 @@ static int apply(Manager *m, Config *fresh, json_object *changed) {
         return 0;
 }
 
+/* True where a type of the new configuration has this definition. */
+static bool catalog_wanted(const McpCatalog *c, void *userdata) {
+        const Config *config = userdata;
+
+        for (size_t i = 0; i < config->n_types; i++)
+                if (streq(config->types[i]->name, c->type) && worker_type_fingerprint(config->types[i]) == c->fingerprint)
+                        return true;
+        return false;
+}
+
 int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_messages) {
         _cleanup_(config_freep) Config *fresh = NULL;
         int r;
@@ -106,6 +117,7 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
 
                 m->config = TAKE_PTR(fresh);
                 config_free(old);
+                mcp_catalogs_prune(&m->host.mcp_catalogs, catalog_wanted, m->config);
                 log_set_max_level(m->host.log, m->config->log_level);
                 manager_apply_limits(m);
                 manager_adopt_waiting(m);

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "basic/fd.h"
-#include "control/internal.h"
 #include "flowd/manager.h"
 #include "flowd/spawned.h"
+#include "service/objects.h"
 
 static uint64_t own_rss(void) {
         Worker self = { .pid = getpid() };
@@ -43,7 +43,7 @@ json_object *manager_status(Manager *m) {
 
                 queued += p->n_queued + p->n_waiting;
                 running += p->n_running;
-                json_object_array_add(pools, control_pool_object(p));
+                json_object_array_add(pools, object_of_pool(p));
         }
         manager_summary(m, summary, sizeof(summary));
         add_text(o, "version", PACKAGE_VERSION);
@@ -61,7 +61,7 @@ json_object *manager_status(Manager *m) {
         add_text(o, "limits", limits_text(m));
         add_int(o, "rss", own_rss());
         add_int(o, "fds", (uint64_t) MAX(fd_count(), 0));
-        add_int(o, "clients", m->server.n_control + m->server.n_jobs);
+        add_int(o, "clients", m->server.n_control + m->server.n_jobs + m->mcp.n_clients);
         add_int(o, "jobs_queued", queued);
         add_int(o, "jobs_running", running);
         add_int(o, "jobs_completed", m->jobs.totals[JOB_COMPLETED]);

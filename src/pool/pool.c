@@ -275,6 +275,20 @@ static void on_worker_dead(Worker *w) {
         pool_dispatch_later(p);
 }
 
+static void on_worker_catalog(Worker *w, struct McpCatalog *c) {
+        Pool *p = w->pool;
+
+        if (p->catalog)
+                p->catalog(p, c);
+}
+
+static void on_worker_notify(Worker *w, const char *text, size_t size) {
+        Pool *p = w->pool;
+
+        if (p->notify)
+                p->notify(p, text, size);
+}
+
 static const WorkerOps worker_ops = {
         .ready = on_worker_ready,
         .job_end = pool_job_end,
@@ -282,6 +296,8 @@ static const WorkerOps worker_ops = {
         .job_released = pool_job_released,
         .unusable = pool_worker_unusable,
         .dead = on_worker_dead,
+        .catalog = on_worker_catalog,
+        .notify = on_worker_notify,
 };
 
 static unsigned free_slot_number(const Pool *p) {

@@ -310,6 +310,10 @@ void json_scan_begin(JsonScan *scan, const char *s, size_t size) {
         *scan = (JsonScan) { .p = s, .end = s + size, .state = SCAN_BEGIN };
 }
 
+void json_scan_elements(JsonScan *scan, const char *s, size_t size) {
+        *scan = (JsonScan) { .p = s, .end = s + size, .state = SCAN_BEGIN, .array = true };
+}
+
 static int scan_failed(JsonScan *scan, int r) {
         scan->state = r == -E2BIG ? SCAN_DEEP : SCAN_BAD;
         return r;
@@ -326,11 +330,11 @@ int json_scan_next(JsonScan *scan, JsonMember *ret) {
 
         p = skip_blanks(p, end);
         if (first) {
-                if (p >= end || *p != '{')
+                if (p >= end || *p != (scan->array ? '[' : '{'))
                         return scan_failed(scan, -EBADMSG);
                 p = skip_blanks(p + 1, end);
         }
-        if (p < end && *p == '}') {
+        if (p < end && *p == (scan->array ? ']' : '}')) {
                 if (skip_blanks(p + 1, end) != end)
                         return scan_failed(scan, -EBADMSG);
                 scan->state = SCAN_END;
@@ -342,11 +346,13 @@ int json_scan_next(JsonScan *scan, JsonMember *ret) {
                 p = skip_blanks(p + 1, end);
         }
 
-        m.key = p;
-        p = scan_key(p, end, &m.key_size);
-        if (!p)
-                return scan_failed(scan, -EBADMSG);
-        p = skip_blanks(p, end);
+        if (!scan->array) {
+                m.key = p;
+                p = scan_key(p, end, &m.key_size);
+                if (!p)
+                        return scan_failed(scan, -EBADMSG);
+                p = skip_blanks(p, end);
+        }
         m.value = p;
         r = scan_value(&p, end, JSON_DEPTH_MAX - 1, &m.type);
         if (r < 0)
@@ -407,19 +413,13 @@ bool json_member_is(const JsonMember *m, const char *name) {
         return length == 0;
 }
 
-int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size) {
-        _cleanup_free_ char *buf = NULL;
+int json_unescape_into(const char *raw, size_t size, char *room, size_t *ret_size) {
         const char *p, *end;
+        char *o = room;
         uint32_t c;
-        char *o;
 
         if (size < 2 || raw[0] != '"' || raw[size - 1] != '"')
                 return -EBADMSG;
-        buf = malloc(size - 1); /* no escape is shorter than what it stands for */
-        if (!buf)
-                return -ENOMEM;
-
-        o = buf;
         p = raw + 1;
         end = raw + size - 1;
         while (p < end) {
@@ -435,8 +435,25 @@ int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size) {
                         return -EBADMSG;
                 o = put_utf8(o, c);
         }
-        *o = 0;
-        *ret_size = (size_t) (o - buf);
+        *ret_size = (size_t) (o - room);
+        return 0;
+}
+
+int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size) {
+        _cleanup_free_ char *buf = NULL;
+        size_t n;
+        int r;
+
+        if (size < 2)
+                return -EBADMSG;
+        buf = malloc(size - 1); /* no escape is shorter than what it stands for */
+        if (!buf)
+                return -ENOMEM;
+        r = json_unescape_into(raw, size, buf, &n);
+        if (r < 0)
+                return r;
+        buf[n] = 0;
+        *ret_size = n;
         *ret = TAKE_PTR(buf);
         return 0;
 }

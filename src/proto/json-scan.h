@@ -33,6 +33,7 @@ typedef struct JsonMember {
 typedef struct JsonScan {
         const char *p, *end;
         unsigned state;
+        bool array;
 } JsonScan;
 
 /* Checks that the text is one JSON value (RFC 8259) and nothing else but blanks, in valid UTF-8 and without lone surrogates.
@@ -41,7 +42,9 @@ int json_check(const char *s, size_t size, unsigned depth_max, JsonType *ret);
 
 /* Walks the members of an object in their order; duplicates are the caller's to judge. `s` stays the caller's, and must stay. */
 void json_scan_begin(JsonScan *scan, const char *s, size_t size);
-/* Returns 1 with the next member, 0 at the end, -EBADMSG where the text is no JSON object, -E2BIG where it is nested too deeply.
+/* The same for the elements of an array, whose keys are NULL. */
+void json_scan_elements(JsonScan *scan, const char *s, size_t size);
+/* Returns 1 with the next member, 0 at the end, -EBADMSG where the text is no JSON object (or array), -E2BIG where it is nested too deeply.
  * Only the 0 says that the whole text is valid: act on nothing before it. After an error it stays that error. */
 int json_scan_next(JsonScan *scan, JsonMember *ret);
 
@@ -52,6 +55,9 @@ bool json_member_is(const JsonMember *m, const char *name);
  * it is; one more NUL is added. Escapes are checked, raw UTF-8 is not again. *ret is the caller's.
  * Returns 0, -EBADMSG, -ENOMEM. */
 int json_unescape(const char *raw, size_t size, char **ret, size_t *ret_size);
+
+/* The same into the caller's room of at least size - 2 bytes; no NUL is added. Returns 0 or -EBADMSG. */
+int json_unescape_into(const char *raw, size_t size, char *room, size_t *ret_size);
 
 /* A number's value, to the precision of a double, whatever the locale says about the point.
  * Returns 0, or -EBADMSG where it is no number. */

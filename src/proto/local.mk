@@ -11,4 +11,6 @@ libjson_a_SOURCES = \
 	%D%/json-canonical.c %D%/json-canonical.h \
 	%D%/json-scan.c %D%/json-scan.h \
 	%D%/jsonl.c %D%/jsonl.h \
+	%D%/jsonrpc.c %D%/jsonrpc.h \
+	%D%/mcp.c %D%/mcp.h \
 	%D%/varlink.c %D%/varlink.h

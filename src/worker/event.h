@@ -37,6 +37,8 @@
         X(EVENT_WORKER_PROTOCOL,"worker-protocol",     LOG_WARNING,  "336ab207d5344c568395d4968447a044")   \
         X(EVENT_WORKER_RECYCLED,"worker-recycled",     LOG_INFO,     "ce7303fcb74f4c44b95db104a868bbb4")   \
         X(EVENT_WORKER_PERMANENT,"worker-permanent",   LOG_ERR,      "7c3302817ac64172a43729e4210eb534")   \
+        X(EVENT_MCP_LISTS,      "mcp-lists",           LOG_INFO,     "0fd7d58ad14b47ffa2356dd9b264047c")   \
+        X(EVENT_MCP_LISTS_FAILED,"mcp-lists-failed",   LOG_WARNING,  "21fb7bf5319144648b832f450a0a6eb8")   \
         X(EVENT_WORKER_OUTPUT,  "worker-output",       LOG_INFO,     "da4e0d661b4e41109eb23f2c1b4acebb")   \
         X(EVENT_ORPHAN_KILLED,  "orphan-killed",       LOG_NOTICE,   "d3948204cbb04723b630457e62594fa5")   \
         X(EVENT_OUTPUT_DROPPED, "output-dropped",      LOG_WARNING,  "42a5af8eee5143359045532b899c5917")   \

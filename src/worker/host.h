@@ -48,6 +48,7 @@ struct Host {
         uint64_t generation;      /* of the newest worker */
         char instance[24];        /* FLOWD_INSTANCE of every worker: told from other instances' workers in /proc */
         pid_t last_orphan;        /* so that one that takes its time to die is told of once */
+        List mcp_catalogs;        /* McpCatalog.link: what MCP servers offer, by worker type */
         bool hold;                /* a re-exec waits for the store: no job is taken, none dispatched */
         char *directory;          /* where workers start, unless their type says otherwise */
 

@@ -80,6 +80,16 @@ void job_log(Job *j, int level, const char *text, size_t size) {
         }
 }
 
+bool job_ask(Job *j, const JobQuestion *q) {
+        LIST_FOREACH_SAFE(l, next, &j->watches) {
+                JobWatch *w = list_entry(l, JobWatch, link);
+
+                if (w->ask && w->ask(w, j, q))
+                        return true;
+        }
+        return false;
+}
+
 JobState job_state_of(FrameStatus s) {
         static const JobState states[_FRAME_STATUS_MAX] = {
                 [FRAME_COMPLETED] = JOB_COMPLETED,

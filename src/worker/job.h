@@ -25,6 +25,14 @@ typedef struct JobRefusal {
         const char *code, *text;
 } JobRefusal;
 
+/* What an MCP server asks the client whose call is in hand. */
+typedef struct JobQuestion {
+        uint64_t id;        /* for worker_answer() */
+        const char *method; /* "elicitation/create", ... */
+        const char *params; /* a JSON object as the server wrote it; NULL: none */
+        size_t params_size;
+} JobQuestion;
+
 /* Somebody who wants to know about a job. The callbacks may free the watch; any of them may be NULL but `end`. */
 typedef struct JobWatch {
         List link;
@@ -32,6 +40,7 @@ typedef struct JobWatch {
         void (*refused)(struct JobWatch *w, Job *j, const JobRefusal *r); /* likewise; in place of the end, and as that */
         void (*progress)(struct JobWatch *w, Job *j, uint32_t millionths, const char *text, size_t size);
         void (*log)(struct JobWatch *w, Job *j, int level, const char *text, size_t size);
+        bool (*ask)(struct JobWatch *w, Job *j, const JobQuestion *q); /* true: it will be answered, by worker_answer() */
         void (*end)(struct JobWatch *w, Job *j); /* the watch is unlinked when this is called */
 } JobWatch;
 
@@ -141,6 +150,8 @@ DEFINE_CLEANUP(Job *, job_unref);
 /* Tells the watches; progress is remembered. */
 void job_progress(Job *j, uint32_t millionths, const char *text, size_t size);
 void job_log(Job *j, int level, const char *text, size_t size);
+/* Asks the watches, until one says that it will answer. Returns false where none does. */
+bool job_ask(Job *j, const JobQuestion *q);
 /* Records the end and tells the watches. The result is emptied. Only for a job that is queued or running. */
 void job_end(Job *j, JobResult *r);
 

@@ -9,6 +9,7 @@ libworker_a_SOURCES = \
 	%D%/host.h \
 	%D%/job.c %D%/job.h \
 	%D%/leftovers.c \
+	%D%/mcp-catalog.c %D%/mcp-catalog.h \
 	%D%/reaper.c %D%/reaper.h \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/worker-end.c \
@@ -17,6 +18,11 @@ libworker_a_SOURCES = \
 	%D%/worker-frame.c \
 	%D%/worker-jsonl.c \
 	%D%/worker-soft.c \
+	%D%/worker-lines.c \
+	%D%/worker-mcp.c %D%/worker-mcp.h \
+	%D%/worker-mcp-ask.c \
+	%D%/worker-mcp-call.c \
+	%D%/worker-mcp-lists.c \
 	%D%/worker-state.c \
 	%D%/worker-stderr.c \
 	%D%/worker-type.c %D%/worker-type.h \

@@ -13,9 +13,9 @@
 
 #define ROUTE_NUMBERS 10U /* of a JobRoute, a byte each */
 
-/* What a worker was started from, in one number: a worker of another one is replaced. */
-static uint64_t type_fingerprint(const WorkerType *t) {
-        uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32;
+uint64_t worker_type_fingerprint(const WorkerType *t) {
+        uint64_t h = 0xcbf29ce484222325ULL ^ t->protocol ^ (uint64_t) t->slots << 8 ^ (uint64_t) t->uid << 32 ^ (uint64_t) t->mcp_era << 40 ^
+                     (uint64_t) t->mcp_features << 44 ^ (uint64_t) t->for_session << 48;
         char *const *const lists[] = { t->exec, t->environment, t->pass_environment };
 
         for (size_t i = 0; i < ELEMENTSOF(lists); i++)
@@ -39,6 +39,8 @@ static json_object *serialize_slot(StateWriter *sw, const WorkerSlot *s) {
         state_put_int(sw, o, "soft_told", s->soft_told);
         if (s->soft.armed)
                 state_put_int(sw, o, "soft_until", (int64_t) s->soft.node.key);
+        if (s->request > 0)
+                state_put_int(sw, o, "request", (int64_t) s->request);
         if (s->timer.armed)
                 state_put_int(sw, o, "until", (int64_t) s->timer.node.key);
         return o;
@@ -124,6 +126,9 @@ static void serialize_type(StateWriter *sw, json_object *o, const WorkerType *t)
         state_put_int(sw, m, "protocol", t->protocol);
         state_put_int(sw, m, "output", t->output);
         state_put_int(sw, m, "ready_explicit", t->ready_explicit);
+        state_put_int(sw, m, "mcp_era", t->mcp_era);
+        state_put_int(sw, m, "mcp_features", t->mcp_features);
+        state_put_int(sw, m, "for_session", t->for_session);
         state_put_int(sw, m, "slots", t->slots);
         state_put_int(sw, m, "start_timeout", (int64_t) t->start_timeout_usec);
         state_put_int(sw, m, "stop_timeout", (int64_t) t->stop_timeout_usec);
@@ -148,6 +153,9 @@ static WorkerType *deserialize_type(const char *name, const json_object *o) {
         t->protocol = (Protocol) MIN((uint64_t) state_get_int(m, "protocol"), (uint64_t) _PROTOCOL_MAX - 1);
         t->output = (OutputKind) MIN((uint64_t) state_get_int(m, "output"), (uint64_t) _OUTPUT_MAX - 1);
         t->ready_explicit = state_get_int(m, "ready_explicit");
+        t->mcp_era = (McpEra) MIN((uint64_t) state_get_int(m, "mcp_era"), (uint64_t) _MCP_ERA_MAX - 1);
+        t->mcp_features = (unsigned) state_get_int(m, "mcp_features");
+        t->for_session = state_get_int(m, "for_session");
         t->slots = (unsigned) MAX(MIN(state_get_int(m, "slots"), (int64_t) WORKER_SLOTS_MAX), (int64_t) 1);
         t->start_timeout_usec = (uint64_t) state_get_int(m, "start_timeout");
         t->stop_timeout_usec = (uint64_t) state_get_int(m, "stop_timeout");
@@ -174,7 +182,7 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
                 return r;
         }
         state_put_int(sw, o, "slot", w->slot_number);
-        state_put_int(sw, o, "fingerprint", (int64_t) type_fingerprint(w->type));
+        state_put_int(sw, o, "fingerprint", (int64_t) worker_type_fingerprint(w->type));
         serialize_type(sw, o, w->type);
         state_put_int(sw, o, "single_job", w->single_job);
         state_put_int(sw, o, "generation", (int64_t) w->generation);
@@ -229,6 +237,8 @@ int worker_serialize(Worker *w, StateWriter *sw, json_object *o) {
                 if (w->slots[i].state != SLOT_FREE)
                         (void) json_object_array_add(slots, serialize_slot(sw, &w->slots[i]));
         state_put_object(sw, o, "slots", slots);
+        if (w->protocol->serialize)
+                w->protocol->serialize(w, sw, o);
         return sw->error;
 }
 
@@ -275,6 +285,7 @@ static void restore_slots(Worker *w, const json_object *slots, Job *(*find_job)(
                 s->attempt = (uint32_t) state_get_int(e, "attempt");
                 s->timed_out = state_get_int(e, "timed_out");
                 worker_soft_restore(s, state_get_int(e, "soft_told"), (uint64_t) state_get_int(e, "soft_until"));
+                s->request = (uint64_t) state_get_int(e, "request");
                 s->state = state_get_int(e, "state") == SLOT_RUNNING ? SLOT_RUNNING : SLOT_FENCED;
                 if (s->state == SLOT_RUNNING) {
                         Job *j = find_job(userdata, s->job_id);
@@ -347,7 +358,7 @@ int worker_deserialize(const WorkerSpec *spec, const StateReader *sr, const json
         Worker *w;
         int r;
 
-        if ((uint64_t) state_get_int(o, "fingerprint") != type_fingerprint(spec->type)) {
+        if ((uint64_t) state_get_int(o, "fingerprint") != worker_type_fingerprint(spec->type)) {
                 was = deserialize_type(spec->type->name, o); /* it goes on as what it was, and is replaced */
                 if (!was)
                         return -ENOMEM;
@@ -376,6 +387,13 @@ int worker_deserialize(const WorkerSpec *spec, const StateReader *sr, const json
                 return r;
         }
         restore_slots(w, state_get_object(o, "slots"), find_job, userdata);
+        if (w->protocol->deserialize) {
+                r = w->protocol->deserialize(w, sr, o);
+                if (r < 0) {
+                        worker_free(w);
+                        return r;
+                }
+        }
         if (state_get_object(o, "until"))
                 timer_arm(&h->timers, &w->timer, (uint64_t) state_get_int(o, "until"));
         if (w->type->heartbeat_usec > 0 && w->type->protocol == PROTOCOL_FRAME && w->state != WORKER_STARTING)
@@ -451,7 +469,7 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
 const char *job_known_code(const char *s) {
         static const char *const codes[] = { "Failed",         "Timeout",    "Cancelled",       "Refused",        "Crashed",
                                              "ResultTooLarge", "NotCarried", "PoolUnavailable", "PayloadTooLarge", "PayloadDamaged",
-                                             "QueueTimeout",   "LimitReached", "SessionRequired" };
+                                             "QueueTimeout",   "LimitReached", "SessionRequired", "ToolError", "RpcError" };
 
         for (size_t i = 0; s && i < ELEMENTSOF(codes); i++)
                 if (streq(codes[i], s))

@@ -112,7 +112,7 @@ void worker_log_line(Worker *w, Job *j, int level, const char *text, size_t size
 }
 
 /* A line can only be about a job where there is only one in hand. */
-static Job *only_job(Worker *w) {
+Job *worker_only_job(Worker *w) {
         return w->n_slots == 1 && w->slots[0].state == SLOT_RUNNING ? w->slots[0].job : NULL;
 }
 
@@ -128,7 +128,7 @@ static void feed(Worker *w, const char *data, size_t size) {
                 memcpy(w->line + w->line_used, data, room);
                 w->line_used += room;
                 if (nl || w->line_used == LINE_MAX_BYTES) {
-                        worker_log_line(w, only_job(w), LOG_INFO, w->line, w->line_used);
+                        worker_log_line(w, worker_only_job(w), LOG_INFO, w->line, w->line_used);
                         w->line_used = 0;
                 }
                 if (!nl && room == n)
@@ -137,6 +137,11 @@ static void feed(Worker *w, const char *data, size_t size) {
                 data += n;
                 size -= n;
         }
+}
+
+void worker_stderr_add(Worker *w, const char *line, size_t size) {
+        tail_add(w, line, MIN(size, (size_t) LINE_MAX_BYTES));
+        tail_add(w, "\n", 1);
 }
 
 static void read_some(Worker *w, size_t max) {
@@ -169,7 +174,7 @@ void worker_stderr_io(HotFd *h, uint32_t revents) {
 void worker_stderr_drain(Worker *w) {
         read_some(w, ROUND_MAX);
         if (w->line_used > 0) {
-                worker_log_line(w, only_job(w), LOG_INFO, w->line, w->line_used);
+                worker_log_line(w, worker_only_job(w), LOG_INFO, w->line, w->line_used);
                 w->line_used = 0;
         }
 }

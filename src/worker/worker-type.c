@@ -88,7 +88,8 @@ static bool identity_equal(const WorkerType *a, const WorkerType *b) {
 
 bool worker_type_equal(const WorkerType *a, const WorkerType *b) {
         return streq_ptr(a->name, b->name) && strv_equal(a->exec, b->exec) && a->protocol == b->protocol &&
-               a->output == b->output && a->ready_explicit == b->ready_explicit && a->slots == b->slots &&
+               a->output == b->output && a->ready_explicit == b->ready_explicit && a->mcp_era == b->mcp_era &&
+               a->mcp_features == b->mcp_features && a->for_session == b->for_session && a->slots == b->slots &&
                a->start_timeout_usec == b->start_timeout_usec && a->stop_timeout_usec == b->stop_timeout_usec &&
                a->job_timeout_usec == b->job_timeout_usec && a->soft_timeout_usec == b->soft_timeout_usec && a->cancel_timeout_usec == b->cancel_timeout_usec &&
                a->drain_timeout_usec == b->drain_timeout_usec && a->heartbeat_usec == b->heartbeat_usec &&
@@ -117,6 +118,7 @@ static const char *const protocol_names[_PROTOCOL_MAX] = {
         [PROTOCOL_FRAME] = "frame",
         [PROTOCOL_JSONL] = "jsonl",
         [PROTOCOL_EXEC] = "exec",
+        [PROTOCOL_MCP] = "mcp",
 };
 
 const char *protocol_to_string(Protocol p) {
@@ -144,5 +146,31 @@ int output_kind_from_string(const char *s) {
         for (int i = 0; i < _OUTPUT_MAX; i++)
                 if (streq(s, output_names[i]))
                         return i;
+        return -EINVAL;
+}
+
+static const char *const era_names[_MCP_ERA_MAX] = {
+        [MCP_ERA_LEGACY] = "legacy",
+        [MCP_ERA_MODERN] = "modern",
+        [MCP_ERA_AUTO] = "auto",
+};
+
+const char *mcp_era_to_string(McpEra e) {
+        return (unsigned) e < _MCP_ERA_MAX ? era_names[e] : NULL;
+}
+
+int mcp_era_from_string(const char *s) {
+        for (int i = 0; i < _MCP_ERA_MAX; i++)
+                if (streq(s, era_names[i]))
+                        return i;
+        return -EINVAL;
+}
+
+int mcp_feature_from_string(const char *s) {
+        static const char *const names[] = { "roots", "sampling", "elicitation" };
+
+        for (unsigned i = 0; i < ELEMENTSOF(names); i++)
+                if (streq(s, names[i]))
+                        return 1 << i;
         return -EINVAL;
 }

@@ -12,6 +12,7 @@ typedef enum Protocol {
         PROTOCOL_FRAME,
         PROTOCOL_JSONL,
         PROTOCOL_EXEC,
+        PROTOCOL_MCP,
         _PROTOCOL_MAX,
 } Protocol;
 
@@ -21,6 +22,19 @@ typedef enum OutputKind { /* what an exec worker's output is; the values are Pay
         OUTPUT_BYTES,
         _OUTPUT_MAX,
 } OutputKind;
+
+typedef enum McpEra { /* how an MCP server is spoken to */
+        MCP_ERA_LEGACY, /* initialize */
+        MCP_ERA_MODERN, /* 2026-07-28: no handshake */
+        MCP_ERA_AUTO,   /* the second where it knows it; but some servers end when they are asked before initialize */
+        _MCP_ERA_MAX,
+} McpEra;
+
+typedef enum McpFeature { /* what an MCP server may ask its client for */
+        MCP_FEATURE_ROOTS = 1 << 0,
+        MCP_FEATURE_SAMPLING = 1 << 1,
+        MCP_FEATURE_ELICITATION = 1 << 2,
+} McpFeature;
 
 #define WORKER_RLIMITS RLIM_NLIMITS
 
@@ -32,6 +46,9 @@ typedef struct WorkerType {
         Protocol protocol;            /* Protocol= */
         OutputKind output;            /* Output=, exec only */
         bool ready_explicit;          /* Ready=explicit, jsonl only */
+        McpEra mcp_era;               /* McpEra=, mcp only */
+        unsigned mcp_features;        /* ClientFeatures=, mcp with Sharing=session only: bits of McpFeature */
+        bool for_session;             /* Sharing=session: a process serves one session, and none before or after it */
         unsigned slots;               /* Slots=, default 1, max WORKER_SLOTS_MAX */
 
         uint64_t start_timeout_usec;  /* StartTimeout=30s */
@@ -97,3 +114,6 @@ const char *protocol_to_string(Protocol p);
 int protocol_from_string(const char *s); /* -EINVAL */
 const char *output_kind_to_string(OutputKind k);
 int output_kind_from_string(const char *s); /* -EINVAL */
+const char *mcp_era_to_string(McpEra e);
+int mcp_era_from_string(const char *s); /* -EINVAL */
+int mcp_feature_from_string(const char *s); /* a McpFeature, or -EINVAL */

@@ -263,7 +263,8 @@ static void on_timer(Timer *t) {
         char span[64];
 
         if (w->state == WORKER_STARTING) {
-                worker_set_reason(w, "did not say that it is ready within StartTimeout=%s", usec_format(span, sizeof(span), w->type->start_timeout_usec));
+                worker_set_reason(w, "did not %s within StartTimeout=%s", w->type->protocol == PROTOCOL_MCP ? "end its MCP handshake" : "say that it is ready",
+                                  usec_format(span, sizeof(span), w->type->start_timeout_usec));
                 w->failed_start = true;
                 worker_set_cause(w, CAUSE_START);
         } else if (w->state == WORKER_DRAINING)
@@ -522,6 +523,9 @@ int worker_assign(Worker *w, Job *j, char **reterr_reason) {
                                             r == -E2BIG      ? "its JSON is nested too deeply" :
                                             r == -EBADMSG    ? "it is not what its kind says" :
                                             r == -EMSGSIZE   ? "it is above JsonMax=" :
+                                            r == -ENODATA    ? "the job has no method, which says what to call; name a tool, or a request such as tools/list" :
+                                            r == -EINVAL     ? "a call takes a JSON object; say --payload=json and give it one" :
+                                            r == -EOPNOTSUPP ? "its method is one that only flowd itself may send" :
                                                                strerror(-r));
                 return r;
         }
@@ -627,7 +631,7 @@ static void drain_everything(Worker *w) {
 
 void worker_exited(Worker *w, int code, int status) {
         bool never_ready = w->ready_usec == 0; /* not by its state: the end of its output may have been seen before its exit */
-        bool said_ready = !never_ready && (w->type->protocol == PROTOCOL_FRAME || w->type->ready_explicit);
+        bool said_ready = !never_ready && (w->type->protocol == PROTOCOL_FRAME || w->type->protocol == PROTOCOL_MCP || w->type->ready_explicit);
 
         kill_all(w); /* while its zombie pins the number of its group */
         drain_everything(w);
@@ -743,6 +747,7 @@ static const WorkerProtocol *const protocols[_PROTOCOL_MAX] = {
         [PROTOCOL_FRAME] = &worker_protocol_frame,
         [PROTOCOL_JSONL] = &worker_protocol_jsonl,
         [PROTOCOL_EXEC] = &worker_protocol_exec,
+        [PROTOCOL_MCP] = &worker_protocol_mcp,
 };
 
 Worker *worker_alloc(const WorkerSpec *spec) {

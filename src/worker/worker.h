@@ -58,12 +58,17 @@ typedef enum WorkerCause {
 } WorkerCause;
 
 typedef struct Worker Worker;
+struct McpCatalog;
+struct StateWriter;
+struct StateReader;
+struct json_object;
 
 typedef struct WorkerSlot {
         Worker *worker;
         SlotState state;
         Job *job;         /* a reference, while RUNNING */
         Job *held;        /* a reference, while FENCED: its next attempt waits for the end of this one */
+        uint64_t request; /* mcp: the id of its request */
         uint64_t job_id;  /* also while FENCED */
         uint32_t attempt;
         bool soft_told;   /* RUNNING: it was asked to end, JobSoftTimeout= being over */
@@ -80,6 +85,9 @@ typedef struct WorkerOps {
         void (*job_released)(Worker *w, Job *j);               /* one that worker_hold() kept: its attempt is proven over */
         void (*unusable)(Worker *w);                           /* it takes no jobs any more; what it has in hand may go on */
         void (*dead)(Worker *w);                               /* to be followed by worker_free() */
+        /* of MCP servers; may be NULL */
+        void (*catalog)(Worker *w, struct McpCatalog *c);      /* what it offers is known, or has changed */
+        void (*notify)(Worker *w, const char *text, size_t size); /* a notification for all clients, as it stands: a resource has changed */
 } WorkerOps;
 
 typedef struct WorkerProtocol {
@@ -89,6 +97,8 @@ typedef struct WorkerProtocol {
         int (*input)(Worker *w, size_t limit);      /* reads about `limit` bytes at the most. 0, -EAGAIN, -EPIPE at the end, -EBADMSG with w->reason */
         void (*exited)(Worker *w);                  /* the process has exited and was drained */
         void (*done)(Worker *w);                    /* frees what the adapter keeps */
+        void (*serialize)(Worker *w, struct StateWriter *sw, struct json_object *o);            /* both NULL: it keeps nothing across execve() */
+        int (*deserialize)(Worker *w, const struct StateReader *sr, const struct json_object *o);
 } WorkerProtocol;
 
 #define WORKER_RECENT_JOBS 64U
@@ -136,7 +146,8 @@ struct Worker {
         bool draining_end;      /* it has exited: what it had written is being read to the end */
 
         FrameStream stream;     /* frame */
-        uint8_t *buffer;        /* jsonl: the line; exec: the output */
+        struct McpWorker *mcp;  /* mcp: what the adapter knows of its server */
+        uint8_t *buffer;        /* jsonl, mcp: the line; exec: the output */
         size_t used, room, scanned;
         uint32_t peer_features;
         uint32_t peer_frame_max;
@@ -201,6 +212,9 @@ void worker_end_job(Worker *w, Job *j, FrameStatus status, const char *text);
 /* Keeps a job, one of whose attempts has ended without this worker, until that is proven over; then job_released() is called. Returns false
  * where there is no such attempt. */
 bool worker_hold(Worker *w, Job *j);
+/* Answers what the worker of a running job has asked (JobWatch.ask): `text` is a JSON object, the result, or a JSON-RPC error object.
+ * Returns 0, -ENOENT where the question does not stand any more, -EBADMSG where the text is no object, -ENOMEM. */
+int worker_answer(Job *j, uint64_t question, bool error, const char *text, size_t size);
 /* Finishes what is in hand, then exits. `timeout_usec` from now it is stopped all the same (USEC_INFINITY: never). */
 void worker_drain(Worker *w, uint64_t timeout_usec, const char *reason);
 /* Exits now; jobs in hand are lost to it. */
@@ -229,9 +243,6 @@ uint64_t worker_rss(const Worker *w); /* bytes; 0 where unknown */
 const char *worker_state_to_string(WorkerState s);
 
 /* State across execve(). */
-struct StateWriter;
-struct StateReader;
-struct json_object;
 int worker_serialize(Worker *w, struct StateWriter *sw, struct json_object *o);
 /* `find_job` gives the job of an id, or NULL. The pool's callbacks are not called. */
 int worker_deserialize(const WorkerSpec *spec, const struct StateReader *sr, const struct json_object *o,
@@ -239,7 +250,7 @@ int worker_deserialize(const WorkerSpec *spec, const struct StateReader *sr, con
 
 /* --- for the protocol adapters --- */
 
-extern const WorkerProtocol worker_protocol_frame, worker_protocol_jsonl, worker_protocol_exec;
+extern const WorkerProtocol worker_protocol_frame, worker_protocol_jsonl, worker_protocol_exec, worker_protocol_mcp;
 
 void worker_event(Worker *w, WorkerEvent e);
 WorkerSlot *worker_find_slot(Worker *w, uint64_t job_id, uint32_t attempt); /* NULL where no slot has this attempt */
@@ -255,6 +266,8 @@ void worker_set_cause(Worker *w, WorkerCause c);
 EventFields worker_fields(const Worker *w);
 /* Stops watching and closes its input: it can hear us no more. */
 void worker_close_input(Worker *w);
+/* What a worker was started from, in one number that fits a JSON integer: a worker of another one is replaced. */
+uint64_t worker_type_fingerprint(const WorkerType *t);
 /* The environment of its process; `job` is the one that it is started for, or NULL. Returns 0 with a new array, or -ENOMEM. */
 int worker_environment(const Worker *w, const Job *job, char ***ret);
 /* worker-soft.c: JobSoftTimeout= of a job that was assigned at `now` and has until `until`. */
@@ -263,8 +276,14 @@ void worker_soft_disarm(WorkerSlot *s);
 /* An answer after that: what is no result is a timeout. */
 void worker_soft_result(WorkerSlot *s, JobResult *r);
 void worker_soft_restore(WorkerSlot *s, bool told, uint64_t until);
+/* Reads at most about `limit` bytes from w->io and hands on each whole line, without its line end. As WorkerProtocol.input(). */
+int worker_read_lines(Worker *w, size_t limit, int (*on_line)(Worker *w, const char *line, size_t size));
 /* stderr */
 void worker_stderr_io(HotFd *h, uint32_t revents);
 void worker_stderr_drain(Worker *w);
+/* Something that was said elsewhere and belongs there: into the tail. */
+void worker_stderr_add(Worker *w, const char *line, size_t size);
+/* The job that what a worker says can only be about, or NULL. */
+Job *worker_only_job(Worker *w);
 void worker_stderr_tell_dropped(Timer *t);
 void worker_log_line(Worker *w, Job *j, int level, const char *text, size_t size);

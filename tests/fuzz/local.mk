@@ -9,6 +9,8 @@ fuzzers = \
 	%D%/fuzz-json-canonical \
 	%D%/fuzz-json-scan \
 	%D%/fuzz-jsonl \
+	%D%/fuzz-jsonrpc \
+	%D%/fuzz-mcp \
 	%D%/fuzz-varlink
 
 %C%_fuzz_codec_SOURCES = %D%/fuzz-codec.c %D%/fuzz.h
@@ -17,6 +19,8 @@ fuzzers = \
 %C%_fuzz_json_canonical_SOURCES = %D%/fuzz-json-canonical.c %D%/fuzz.h
 %C%_fuzz_json_scan_SOURCES = %D%/fuzz-json-scan.c %D%/fuzz.h
 %C%_fuzz_jsonl_SOURCES = %D%/fuzz-jsonl.c %D%/fuzz.h
+%C%_fuzz_jsonrpc_SOURCES = %D%/fuzz-jsonrpc.c %D%/fuzz.h
+%C%_fuzz_mcp_SOURCES = %D%/fuzz-mcp.c %D%/fuzz.h
 %C%_fuzz_varlink_SOURCES = %D%/fuzz-varlink.c %D%/fuzz.h
 
 %C%_fuzz_codec_LDADD = $(FUZZ_MAIN) $(STORE_LIBS)
@@ -25,6 +29,8 @@ fuzzers = \
 %C%_fuzz_json_canonical_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_json_scan_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_jsonl_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
+%C%_fuzz_jsonrpc_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
+%C%_fuzz_mcp_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 %C%_fuzz_varlink_LDADD = $(FUZZ_MAIN) $(PROTO_LIBS)
 
 check_PROGRAMS += $(fuzzers)

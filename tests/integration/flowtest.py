@@ -74,6 +74,10 @@ def zoo_jsonl():
     return '%s %s' % (sys.executable, SRC / 'tests' / 'workers' / 'zoo-jsonl.py')
 
 
+def zoo_mcp():
+    return '%s %s' % (sys.executable, SRC / 'tests' / 'workers' / 'zoo-mcp.py')
+
+
 def zoo_exec():
     return '%s %s' % (sys.executable, SRC / 'tests' / 'workers' / 'zoo-exec.py')
 

@@ -15,6 +15,11 @@ integration_tests += \
 	%D%/test-jsonl.py \
 	%D%/test-lifecycle.py \
 	%D%/test-many.py \
+	%D%/test-mcp-import.py \
+	%D%/test-mcp-worker.py \
+	%D%/test-mcp-bridge.py \
+	%D%/test-mcp-sdk.py \
+	%D%/test-mcp.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \
 	%D%/test-queue.py \
@@ -32,6 +37,7 @@ EXTRA_DIST += \
 	$(integration_tests) \
 	%D%/flowtest.py \
 	%D%/flowtest_kit.py \
+	%D%/flowtest_mcp.py \
 	%D%/flowtest_wire.py \
 	%D%/load \
 	%D%/soak

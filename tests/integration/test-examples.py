@@ -103,6 +103,16 @@ def python_worker():
 
 
 @test
+def mcp_server():
+    with examples() as f, f.jobs() as j:
+        r = json.loads(completed(j.run('words-mcp', json.dumps({'text': TEXT_IN}).encode(), 'count', kind=JSON)).payload)
+        equal(r['content'][0]['text'], str(len(TEXT_IN.split())))
+        ended(j.run('words-mcp', b'{}', 'count', kind=JSON), 'failed', "'text' is missing")
+        ended(j.run('words-mcp', b'{}', 'nonsense', kind=JSON), 'failed', 'no such thing')
+        equal([t['name'] for t in wait_until(lambda: f.call('PoolTools', pool='words-mcp')['tools'])], ['count'])
+
+
+@test
 def javascript_worker():
     if not shutil.which('node'):
         skip('node is not there')
@@ -161,7 +171,7 @@ def zstd_methods():
 
 @test
 def examples_are_short():
-    for path, most in (('c/upper.c', 30), ('c/submit.c', 30), ('python/worker.py', 15), ('javascript/worker.js', 15)):
+    for path, most in (('c/upper.c', 30), ('c/submit.c', 30), ('python/worker.py', 15), ('python/mcp.py', 31), ('javascript/worker.js', 15)):
         lines = len((SRC / 'examples' / path).read_text().splitlines())
         check(lines < most, '%s has %d lines, fewer than %d are promised' % (path, lines, most))
     check(not re.search(r'[^\x00-\x7f]', (SRC / 'examples/c/upper.c').read_text()))

@@ -138,6 +138,10 @@ def every_answer_is_as_described():
         call('CancelJob', id=failed)
         wait_until(lambda: f.job(failed)['state'] == 'cancelled')
         call('PurgeJobs', ids=[failed])
+        f.write_worker('m', worker(zoo_mcp(), 'mcp'))
+        f.write_pool('m', pool('m', Max=1))
+        call('Reload')
+        wait_until(lambda: call('PoolTools', pool='m')['known'])
         call('StoreStats')
         call('CheckStore')
         call('BackupStore', path=os.path.join(f.dir, 'copy'))
@@ -165,6 +169,7 @@ def errors_are_as_described():
         for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
                           ('SpawnPool', {'worker_type': 'w', 'name': 'w'}), ('SpawnPool', {'worker_type': 'none'}), ('ClosePool', {'pool': 'w'}),
                           ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
+                          ('PoolTools', {'pool': 'w'}),
                           ('Run', {'tier': 'warm', 'fallback': 'none'}), ('BackupStore', {'path': '/no/such'}),
                           ('Submit', {'pool': 'w', 'payload': 'x', 'durable': 'yes'})):
             if method == 'Submit':

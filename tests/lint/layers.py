@@ -6,7 +6,7 @@ import re
 from lint import SRC, done, files, report, short
 
 # From the cellar to the roof; rooms of one floor do not see each other.
-FLOORS = [['basic'], ['proto'], ['store'], ['worker'], ['pool'], ['route'], ['flow', 'bus'], ['mcp', 'control', 'monitor'], ['flowd']]
+FLOORS = [['basic'], ['proto'], ['store'], ['worker'], ['pool'], ['route'], ['flow', 'bus'], ['service'], ['mcp', 'control', 'monitor'], ['flowd']]
 
 SEES = {}
 below = set()

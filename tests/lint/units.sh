@@ -21,7 +21,7 @@ stage() { sed -E "s|^(Exec[A-Za-z]+=[-+!@:]*)/[^ ]*/(flow[a-z]+)|\1$tmp/bin/\2|"
 for kind in system user; do
         from=units
         [ $kind = system ] || from=units/user
-        for unit in flowd.service flowd.socket flowd-jobs.socket; do
+        for unit in flowd.service flowd.socket flowd-jobs.socket flowd-mcp.socket; do
                 for tree in "$top_builddir" "$top_srcdir"; do
                         if [ -e "$tree/$from/$unit" ]; then
                                 stage "$tree/$from/$unit" "$tmp/$kind/$unit"
@@ -58,7 +58,7 @@ for unit in "$top_srcdir"/examples/systemd/*; do
 done
 
 for kind in system user; do
-        for unit in flowd.service flowd.socket flowd-jobs.socket; do
+        for unit in flowd.service flowd.socket flowd-jobs.socket flowd-mcp.socket; do
                 if [ ! -e "$tmp/$kind/$unit" ]; then
                         check "$kind/$unit" "it is not there"
                         continue

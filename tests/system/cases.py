@@ -92,7 +92,7 @@ def socket_activation(f):
     """The first client starts flowd, on either socket."""
     f.echo_pool()
     f.m.run(["systemctl", "start", "flowd.socket"])
-    for socket in ("flowd.socket", "flowd-jobs.socket"):
+    for socket in ("flowd.socket", "flowd-jobs.socket", "flowd-mcp.socket"):
         f.m.run(["systemctl", "is-active", socket])
     check(f.state() == "inactive", "flowd runs before anybody asked")
     check(f.run("echo", "hello") == "hello", "no answer")

@@ -73,7 +73,7 @@ def section(name, **values):
 class Flowd:
     """`f = Flowd(machine, echo)`; `echo` is the installed path of flow-worker-echo."""
 
-    UNITS = ("flowd.socket", "flowd-jobs.socket", "flowd.service")
+    UNITS = ("flowd.socket", "flowd-jobs.socket", "flowd-mcp.socket", "flowd.service")
 
     def __init__(self, machine, echo):
         self.m = machine

@@ -54,6 +54,16 @@ test_jsonl_SOURCES = %D%/test-jsonl.c
 test_jsonl_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_jsonl_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
 
+unit_tests += test-jsonrpc
+test_jsonrpc_SOURCES = %D%/test-jsonrpc.c
+test_jsonrpc_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_jsonrpc_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-mcp
+test_mcp_SOURCES = %D%/test-mcp.c
+test_mcp_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_LDADD = $(PROTO_LIBS) $(CHECK_LIBS)
+
 unit_tests += test-varlink
 test_varlink_SOURCES = %D%/test-varlink.c
 test_varlink_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -68,6 +78,16 @@ unit_tests += test-frame-stream
 test_frame_stream_SOURCES = %D%/test-frame-stream.c
 test_frame_stream_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_frame_stream_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-mcp-ask
+test_mcp_ask_SOURCES = %D%/test-mcp-ask.c
+test_mcp_ask_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_ask_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-mcp-catalog
+test_mcp_catalog_SOURCES = %D%/test-mcp-catalog.c
+test_mcp_catalog_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_catalog_LDADD = $(UNIT_LIBS)
 
 unit_tests += test-store
 test_store_SOURCES = %D%/test-store.c %D%/store-kit.h

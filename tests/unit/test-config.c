@@ -311,10 +311,35 @@ START_TEST(worker_retries_and_cache) {
 }
 END_TEST
 
+START_TEST(mcp_servers) {
+        put_worker("Protocol=mcp\n");
+        put("a/pools/p.pool", "[Pool]\nWorker=w\nTier=cold\n");
+        load_clean();
+        const WorkerType *t = type("w");
+        ck_assert(t->protocol == PROTOCOL_MCP && t->mcp_era == MCP_ERA_LEGACY && t->mcp_features == 0 && !t->for_session);
+        ck_assert_uint_eq(t->max_crashes, 1); /* other protocols: 3 */
+        put_worker("Protocol=mcp\nMcpEra=auto\nMaxCrashes=2\nSlots=9\nSharing=session\nClientFeatures=roots elicitation\n");
+        load_clean();
+        t = type("w");
+        ck_assert(t->mcp_era == MCP_ERA_AUTO && t->for_session && t->mcp_features == (MCP_FEATURE_ROOTS | MCP_FEATURE_ELICITATION));
+        ck_assert(t->max_crashes == 2 && t->slots == 9);
+        put("a/pools/p.pool", "[Pool]\nWorker=w\n");
+        load();
+        assert_error("a/pools/p.pool", 2, "worker type w has Sharing=session, and only a cold pool");
+}
+END_TEST
+
 START_TEST(worker_refused) {
-        refused_worker("Protocol=http", "Protocol=http: no such protocol; frame, jsonl or exec is allowed");
+        refused_worker("Protocol=http", "Protocol=http: no such protocol; frame, jsonl, exec or mcp is allowed");
         refused_worker("Output=xml", "Output=xml: no such kind of output; text, json or bytes is allowed");
         refused_worker("Ready=maybe", "Ready=maybe: no such way to be ready; auto or explicit is allowed");
+        refused_worker("McpEra=old", "McpEra=old: no such era; legacy, modern or auto is allowed");
+        refused_worker("McpEra=auto", "McpEra=auto: needs Protocol=mcp, this is Protocol=frame");
+        refused_worker("Sharing=some", "Sharing=some: no such way to share a worker; shared or session is allowed");
+        refused_worker("ClientFeatures=roots prompts\nSharing=session\nProtocol=mcp",
+                       "no such feature of a client; roots, sampling and elicitation are allowed");
+        refused_worker("ClientFeatures=roots\nProtocol=mcp", "ClientFeatures=roots: needs Protocol=mcp and Sharing=session");
+        refused_worker("ClientFeatures=roots\nSharing=session", "ClientFeatures=roots: needs Protocol=mcp and Sharing=session");
         refused_worker("Slots=0", "Slots=0: out of range; a whole number from 1 to 1024 is allowed");
         refused_worker("Slots=4.5", "Slots=4.5: not a number");
         refused_worker("Slots=99999999999999999999999", "out of range");
@@ -628,6 +653,7 @@ int main(void) {
         tcase_add_test(c, worker_defaults);
         tcase_add_test(c, worker_keys);
         tcase_add_test(c, worker_retries_and_cache);
+        tcase_add_test(c, mcp_servers);
         tcase_add_test(c, worker_refused);
         tcase_add_test(c, limits);
         tcase_add_test(c, limits_of_our_own);

@@ -250,6 +250,35 @@ START_TEST(members) {
 }
 END_TEST
 
+START_TEST(elements) {
+        static const char text[] = " [ 1, \"a]\" , [2,[3]], {\"k\":[4]} ] ";
+        static const char *const expected[] = { "1", "\"a]\"", "[2,[3]]", "{\"k\":[4]}" };
+        static const char *const bad[] = { "{}", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[]x", "5", "" };
+        JsonMember m;
+        JsonScan scan;
+
+        json_scan_elements(&scan, text, strlen(text));
+        for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
+                ck_assert_int_eq(json_scan_next(&scan, &m), 1);
+                ck_assert(!m.key && m.value_size == strlen(expected[i]) && memcmp(m.value, expected[i], m.value_size) == 0);
+        }
+        ck_assert_int_eq(json_scan_next(&scan, &m), 0);
+        ck_assert_int_eq(json_scan_next(&scan, &m), 0);
+        json_scan_elements(&scan, "[ ]", 3);
+        ck_assert_int_eq(json_scan_next(&scan, &m), 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                int r;
+
+                json_scan_elements(&scan, bad[i], strlen(bad[i]));
+                while ((r = json_scan_next(&scan, &m)) > 0)
+                        ;
+                ck_assert_int_eq(r, -EBADMSG);
+        }
+        json_scan_begin(&scan, "[]", 2);
+        ck_assert_int_eq(json_scan_next(&scan, &m), -EBADMSG);
+}
+END_TEST
+
 START_TEST(unescape) {
         _cleanup_free_ char *s = NULL, *t = NULL;
         size_t n = 7;
@@ -383,5 +412,5 @@ START_TEST(numbers) {
 }
 END_TEST
 
-UNIT_MAIN("json-scan", accepted, refused, cut_anywhere, string_offsets, depth, members, unescape, escape, round_trip, oneline,
+UNIT_MAIN("json-scan", accepted, refused, cut_anywhere, string_offsets, depth, members, elements, unescape, escape, round_trip, oneline,
           numbers)

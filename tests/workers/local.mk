@@ -3,7 +3,8 @@
 
 EXTRA_DIST += \
 	%D%/zoo-exec.py \
-	%D%/zoo-jsonl.py
+	%D%/zoo-jsonl.py \
+	%D%/zoo-mcp.py
 
 check_PROGRAMS += %D%/zoo
 %C%_zoo_SOURCES = %D%/zoo.c

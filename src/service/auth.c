@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "control/auth.h"
+#include "service/auth.h"
 
 #define PEER_GROUPS_MAX 65536 /* the kernel's own limit */
 

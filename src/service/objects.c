@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What calls and answers are made of: parameters out of JSON, and the objects of the interface (pools, workers, jobs) into it. */
+/* The objects of the interface: pools, workers and jobs as every socket shows them. */
 
-#include <errno.h>
-
-#include "control/internal.h"
+#include "service/objects.h"
 
 #define STDERR_SHOWN 8192U
 
@@ -16,61 +14,6 @@ void object_add_text(json_object *o, const char *key, const char *v) {
 void object_add_int(json_object *o, const char *key, uint64_t v) {
         json_object_object_add(o, key, json_object_new_int64((int64_t) MIN(v, (uint64_t) INT64_MAX)));
 }
-
-/* --- parameters: absent and null are the same --- */
-
-bool parameter_get(json_object *p, const char *key, json_object **ret) {
-        json_object *v;
-
-        if (!json_object_object_get_ex(p, key, &v) || json_object_is_type(v, json_type_null))
-                return false;
-        *ret = v;
-        return true;
-}
-
-int parameter_text(ControlClient *c, json_object *p, const char *key, const char **ret) {
-        json_object *v;
-
-        if (!parameter_get(p, key, &v))
-                return 0;
-        if (!json_object_is_type(v, json_type_string)) {
-                control_invalid(c, key);
-                return -EINVAL;
-        }
-        *ret = json_object_get_string(v);
-        return 1;
-}
-
-int parameter_int(ControlClient *c, json_object *p, const char *key, int64_t min, int64_t max, int64_t *ret) {
-        json_object *v;
-
-        if (!parameter_get(p, key, &v))
-                return 0;
-        int64_t n = json_object_get_int64(v);
-        if (!json_object_is_type(v, json_type_int) || n < min || n > max) {
-                control_invalid(c, key);
-                return -EINVAL;
-        }
-        *ret = n;
-        return 1;
-}
-
-int parameter_job(ControlClient *c, json_object *p, const char *key, uint64_t *ret) {
-        const char *text = NULL;
-        int r = parameter_text(c, p, key, &text);
-
-        if (r < 0)
-                return r;
-        if (r == 0)
-                control_invalid(c, key);
-        else if (job_id_parse(text, ret) >= 0)
-                return 0;
-        else
-                control_no_such_job(c, text);
-        return -EINVAL;
-}
-
-/* --- objects --- */
 
 /* What is known of a failure; `whole`: all of it. */
 static void add_death(json_object *o, const PoolDeath *d, bool whole) {
@@ -94,7 +37,7 @@ static void add_death(json_object *o, const PoolDeath *d, bool whole) {
         object_add_text(o, "last_failure_stderr", d->tail);
 }
 
-json_object *control_pool_object(const Pool *p) {
+json_object *object_of_pool(const Pool *p) {
         json_object *o = json_object_new_object();
         unsigned busy = 0, ready = 0, slots = 0;
 
@@ -155,7 +98,7 @@ json_object *control_pool_object(const Pool *p) {
         return o;
 }
 
-json_object *control_worker_object(const Worker *w, bool whole) {
+json_object *object_of_worker(const Worker *w, bool whole) {
         json_object *o = json_object_new_object(), *jobs = json_object_new_array();
         const Pool *p = w->pool;
         char id[JOB_ID_TEXT_MAX];
@@ -190,13 +133,13 @@ json_object *control_worker_object(const Worker *w, bool whole) {
 }
 
 /* How often a job that failed is tried again: as it says itself, or else its worker type. */
-static uint64_t retries(const Server *s, const char *pool, bool own, uint32_t n) {
-        const Pool *p = own || !pool ? NULL : map_get_name(s->router->by_name, pool, Pool, by_name);
+static uint64_t retries(const Router *router, const char *pool, bool own, uint32_t n) {
+        const Pool *p = own || !pool ? NULL : map_get_name(router->by_name, pool, Pool, by_name);
 
         return own ? n : p ? p->config->type->retries : 0;
 }
 
-json_object *control_job_object(const Server *s, const Job *j) {
+json_object *object_of_job(const Router *router, const Job *j) {
         json_object *o = json_object_new_object();
         uint64_t offset = j->accepted_real_usec - j->accepted_usec;
         char id[JOB_ID_TEXT_MAX];
@@ -226,7 +169,7 @@ json_object *control_job_object(const Server *s, const Job *j) {
         object_add_text(o, "code", j->code);
         object_add_text(o, "durable", durability_to_string(j->durability));
         object_add_text(o, "key", j->key);
-        object_add_int(o, "retries", retries(s, j->pool_name, j->own_retries, j->retries));
+        object_add_int(o, "retries", retries(router, j->pool_name, j->own_retries, j->retries));
         object_add_int(o, "failures", j->failures);
         object_add_int(o, "not_before_usec", j->not_before_usec);
         object_add_text(o, "cache", cached_word(job_ended(j) ? j->cache : 0, j->renewal));
@@ -236,7 +179,7 @@ json_object *control_job_object(const Server *s, const Job *j) {
         return o;
 }
 
-json_object *control_record_object(const Server *s, const JobRecord *r) {
+json_object *object_of_record(const Router *router, const JobRecord *r) {
         json_object *o = json_object_new_object();
         char id[JOB_ID_TEXT_MAX];
 
@@ -262,7 +205,7 @@ json_object *control_record_object(const Server *s, const JobRecord *r) {
         object_add_text(o, "code", r->code);
         object_add_text(o, "durable", durability_to_string(r->durability));
         object_add_text(o, "key", r->key);
-        object_add_int(o, "retries", retries(s, r->pool, r->retries != UINT32_MAX, r->retries));
+        object_add_int(o, "retries", retries(router, r->pool, r->retries != UINT32_MAX, r->retries));
         object_add_int(o, "failures", r->failures);
         object_add_int(o, "not_before_usec", r->not_before_usec);
         object_add_text(o, "cache", cached_word(r->cache, false));

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# mcp: the MCP server.
+
+noinst_LIBRARIES += libmcp.a
+libmcp_a_SOURCES = \
+	%D%/arguments.c \
+	%D%/call.c %D%/call-state.c \
+	%D%/complete.c \
+	%D%/connection.c \
+	%D%/internal.h \
+	%D%/prompts.c \
+	%D%/provider.c \
+	%D%/reply.c \
+	%D%/resources.c \
+	%D%/server.c %D%/mcp.h \
+	%D%/session.c \
+	%D%/store-call.c \
+	%D%/subscriptions.c \
+	%D%/tasks.c \
+	%D%/tools.c %D%/tools.h \
+	%D%/tools-job.c \
+	%D%/tools-pool.c \
+	%D%/tools-run.c

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The MCP server: a socket that speaks the Model Context Protocol, a JSON-RPC message a line. */
+
+#include "service/auth.h"
+#include "service/events.h"
+#include "route/route.h"
+
+struct json_object;
+struct StateWriter;
+struct StateReader;
+
+typedef struct McpLimits {
+        unsigned connections_max, connections_per_user;
+        unsigned jobs_per_client;   /* in flight */
+        uint64_t json_max;          /* bytes of a message, either way */
+        uint64_t client_buffer_max; /* bytes that may wait for a client that does not read */
+} McpLimits;
+
+typedef struct McpServer {
+        Host *host;
+        JobTable *jobs;
+        Router *router;
+        const EventHistory *events; /* the manager's */
+        AuthConfig auth;
+        McpLimits limits;
+
+        int fd;
+        sd_event_source *source;
+        List clients;
+        unsigned n_clients;
+        unsigned n_fetches;         /* calls that the store has not answered */
+        uint64_t refused_told;
+        bool stopping;              /* no new jobs are taken */
+
+        uint64_t secret[2];         /* what makes a task's id unguessable; kept in the state directory */
+        Timer watch;                /* looks at what is subscribed to */
+        Defer changed;              /* perhaps the pools are others */
+        uint64_t pools_hash;        /* of the pools' names */
+} McpServer;
+
+/* `state_dir` is where the secret is kept. Returns 0 or -errno. */
+int mcp_server_init(McpServer *s, Host *h, JobTable *t, Router *r, const EventHistory *events, const char *state_dir);
+void mcp_server_done(McpServer *s);
+/* Takes over a listening socket. */
+int mcp_server_listen(McpServer *s, int fd);
+/* To be called for every event that is kept. */
+void mcp_server_event(McpServer *s, const KeptEvent *e);
+/* Reads from the clients again, after Host.hold. */
+void mcp_server_resume(McpServer *s);
+
+int mcp_server_serialize(McpServer *s, struct StateWriter *sw, struct json_object *o);
+int mcp_server_deserialize(McpServer *s, const struct StateReader *sr, const struct json_object *o);
