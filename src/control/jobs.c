@@ -17,6 +17,7 @@
 #include "basic/fault.h"
 #include "basic/fd.h"
 #include "basic/state.h"
+#include "control/job-wishes.h"
 #include "control/server.h"
 #include "pool/durable.h"
 
@@ -386,39 +387,6 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         return 0;
 }
 
-/* Where the job wants to go; the texts are in `w`. Returns 0 or -errno. */
-typedef struct Wishes {
-        char pool[NAME_LENGTH_MAX + 1], tier[16], worker_type[NAME_LENGTH_MAX + 1], strategy[32], fallback[32];
-} Wishes;
-
-static int read_wishes(const FrameMeta *m, Wishes *w, RouteRequest *ret) {
-        const struct {
-                FrameTag tag;
-                char *buf;
-                size_t size;
-                const char **to;
-        } texts[] = {
-                { FRAME_META_POOL, w->pool, sizeof(w->pool), &ret->pool },
-                { FRAME_META_TIER, w->tier, sizeof(w->tier), &ret->tier },
-                { FRAME_META_WORKER_TYPE, w->worker_type, sizeof(w->worker_type), &ret->worker_type },
-                { FRAME_META_STRATEGY, w->strategy, sizeof(w->strategy), &ret->strategy },
-                { FRAME_META_FALLBACK, w->fallback, sizeof(w->fallback), &ret->fallback },
-        };
-        uint32_t weight = 0;
-
-        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
-                int r = frame_meta_text(m, texts[i].tag, texts[i].buf, texts[i].size);
-
-                if (r < 0)
-                        return r;
-                if (r > 0)
-                        *texts[i].to = texts[i].buf;
-        }
-        (void) frame_meta_u32(m, FRAME_META_WEIGHT, &weight);
-        ret->weight = weight;
-        return 0;
-}
-
 static void on_job(JobClient *c, Frame *f) {
         Server *s = c->server;
         _cleanup_(job_unrefp) Job *j = NULL;
@@ -426,7 +394,7 @@ static void on_job(JobClient *c, Frame *f) {
         RouteRequest q = {};
         uint64_t id = f->header.job;
         char text[256];
-        Wishes wishes;
+        JobWishes wishes;
         int r;
 
         if (c->peer.level < LEVEL_SUBMIT) {
@@ -451,7 +419,7 @@ static void on_job(JobClient *c, Frame *f) {
         j = job_new();
         r = j ? fill_job(s, j, f) : -ENOMEM;
         if (r >= 0)
-                r = read_wishes(&f->meta, &wishes, &q);
+                r = job_wishes_read(&f->meta, &wishes, &q);
         if (r < 0) {
                 send_refusal(c, id, r == -ENOMEM ? "LimitReached" : "InvalidJob", r == -ENOMEM ? "out of memory" :
                              r == -EILSEQ ? "the payload is not valid UTF-8; submit it as bytes (flowctl: --payload=bytes)" :

@@ -5,6 +5,7 @@ noinst_LIBRARIES += libcontrol.a
 libcontrol_a_SOURCES = \
 	%D%/control.c \
 	%D%/internal.h \
+	%D%/job-wishes.c %D%/job-wishes.h \
 	%D%/jobs.c \
 	%D%/methods-route.c \
 	%D%/methods-store.c \

@@ -59,6 +59,7 @@ void method_explain_route(ControlClient *c, json_object *p) {
                 return;
         }
         q.payload_size = (uint64_t) payload_size;
+        q.uid = c->peer.uid;
         int r = route_explain(c->server->router, &q, &o, &why);
         if (r < 0)
                 no_route(c, &q, r, why);

@@ -292,6 +292,7 @@ static int memo_new(RouteIndex *x, const char *key, const char *type, const char
         m = calloc(1, sizeof(RouteMemo) + size);
         if (!m)
                 return -ENOMEM;
+        m->key = (char *) (m + 1);
         memcpy(m->key, key, size);
         r = find_set(x, m, type, method);
         if (r >= 0)

@@ -23,7 +23,7 @@ typedef struct RouteMemo {
         bool own;
         const char *table_entry;   /* of RouteMethodTier=, or NULL */
         int table_tier;
-        char key[];
+        char *key;                 /* behind the struct */
 } RouteMemo;
 
 typedef struct RouteNamedSet RouteNamedSet;

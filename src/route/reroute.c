@@ -45,6 +45,7 @@ bool route_stranded(JobTable *t, Job *j) {
         RouteRequest q = {
                 .method = j->method,
                 .session = j->session,
+                .uid = j->uid,
                 .payload_size = j->payload_size,
                 .worker_type = j->route.typed ? from->config->type->name : NULL,
         };
@@ -71,7 +72,7 @@ bool route_stranded(JobTable *t, Job *j) {
                 if (affinity != ROUTE_AFFINITY_NONE)
                         j->route.affinity = (uint8_t) affinity;
                 if (j->session)
-                        route_session_note(&r->sessions, j->session, tier, p->name);
+                        route_session_note(&r->sessions, j->uid, j->session, tier, p->name);
                 pool_move(p, j);
                 return true;
         }

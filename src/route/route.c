@@ -218,7 +218,7 @@ int route_decide(Router *r, const RouteRequest *q, RouteDecision *ret, RouteAnsw
 
 /* Where the job would rather go, if that is in this tier; *ret_wanted where that is, or was, somewhere. */
 static Pool *preferred(Router *r, const RouteDecision *d, const RouteRequest *q, Tier t, bool *ret_wanted) {
-        const char *name = route_session_pool(&r->sessions, q->session, t);
+        const char *name = route_session_pool(&r->sessions, q->uid, q->session, t);
         const RouteSet *set = d->memo->set;
 
         *ret_wanted = d->hinted || name;
@@ -399,7 +399,7 @@ static int submit_named(Router *r, Job *j, const RouteDecision *d, char **reterr
         }
         r->tiers[d->chosen].routed++;
         if (j->session)
-                route_session_note(&r->sessions, j->session, d->chosen, d->named->name);
+                route_session_note(&r->sessions, j->uid, j->session, d->chosen, d->named->name);
         return k;
 }
 
@@ -432,7 +432,7 @@ static int submit_chain(Router *r, Job *j, const RouteDecision *d, const RouteRe
                 j->route.tier = (uint8_t) t;
                 j->route.affinity = (uint8_t) affinity;
                 if (j->session)
-                        route_session_note(&r->sessions, j->session, t, p->name);
+                        route_session_note(&r->sessions, j->uid, j->session, t, p->name);
                 return k;
         }
         r->tiers[d->chain[0]].refused++;
@@ -447,6 +447,7 @@ int route_submit(Router *r, Job *j, const RouteRequest *request, char **reterr_t
 
         q.method = j->method;
         q.session = j->session;
+        q.uid = j->uid;
         q.payload_size = j->payload_size;
         k = route_decide(r, &q, &d, NULL, NULL, reterr_text);
         if (k >= 0)

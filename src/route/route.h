@@ -18,6 +18,7 @@ typedef struct RouteRequest {
         const char *fallback;    /* as RouteFallback= */
         unsigned weight;         /* 1 to ROUTE_WEIGHT_MAX; 0: not said */
         const char *method, *session;
+        uid_t uid;               /* whose session it is */
         uint64_t payload_size;
 } RouteRequest;
 
@@ -60,7 +61,8 @@ typedef struct Router {
         RouteTierStats tiers[_TIER_MAX];
 } Router;
 
-/* Learns from the attempts of the job table from then on, and finds other pools for queued jobs whose pool has failed. The configuration is the default until route_configure(). */
+/* Learns from the attempts of the job table from then on, and finds other pools for queued jobs whose pool has failed. The
+ * configuration is the default until route_configure(). */
 void route_init(Router *r, Host *h, JobTable *t, List *pools, Map *by_name);
 void route_done(Router *r);
 /* Returns 0 or -ENOMEM, with nothing changed. */
@@ -70,7 +72,7 @@ void route_pools_changed(Router *r);
 
 /* Submits a job to the pool that it names; or else to one that takes its method and is of its worker type, in the tier that it names, or that
  * the heuristic chooses, by the strategy; or in the tiers that follow. Job.route says how that went, also of a job that was refused. The
- * request's method, session and payload_size are the job's. Returns 0 or 1, as pool_submit(); or, with a text for a person, owned by the caller:
+ * request's method, session, uid and payload_size are the job's. Returns 0 or 1, as pool_submit(); or, with a text for a person, owned by the caller:
  * -EINVAL (a word that is none), -ENOENT (no such pool), what a named pool refused it with, -EMSGSIZE (too large for all),
  * -EHOSTDOWN (no tier can take it), -EHOSTUNREACH (likewise, but some queue was only full). */
 int route_submit(Router *r, Job *j, const RouteRequest *q, char **reterr_text);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a router takes along: across execve() all that it counts and knows, in the store what was learnt. */
+/* What a router takes along: across execve() all that it counts and knows, to another run what was learnt. */
 
 #include <json-c/json.h>
 #include <stdlib.h>
@@ -11,13 +11,16 @@
 
 struct json_object *route_state_serialize(const Router *r) {
         json_object *o = json_object_new_object(), *methods = learn_serialize(&r->learn), *tiers = route_tiers_object(r);
+        json_object *sessions = route_sessions_serialize(&r->sessions);
 
-        if (!o || !methods || !tiers) {
+        if (!o || !methods || !tiers || !sessions) {
                 json_object_put(o);
                 json_object_put(methods);
                 json_object_put(tiers);
+                json_object_put(sessions);
                 return NULL;
         }
+        json_object_object_add(o, "sessions", sessions);
         json_object_object_add(o, "tiers", tiers);
         json_object_object_add(o, "methods", methods);
         return o;
@@ -31,10 +34,12 @@ static uint64_t get_count(const json_object *o, const char *key) {
 }
 
 int route_state_deserialize(Router *r, const struct json_object *o) {
-        json_object *tiers, *methods;
+        json_object *tiers, *methods, *sessions;
 
         if (!json_object_is_type(o, json_type_object))
                 return 0;
+        if (json_object_object_get_ex(o, "sessions", &sessions))
+                route_sessions_deserialize(&r->sessions, sessions, r->by_name);
         if (json_object_object_get_ex(o, "tiers", &tiers) && json_object_is_type(tiers, json_type_array))
                 for (size_t t = 0; t < json_object_array_length(tiers) && t < _TIER_MAX; t++) {
                         const json_object *e = json_object_array_get_idx(tiers, t);

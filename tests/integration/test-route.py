@@ -410,6 +410,8 @@ def a_reexec_keeps_what_a_job_says_of_its_route():
         equal((before['tier'], before['chosen'], before['affinity'], len(before['attempts'])), ('warm', 'hot', 'miss', 1))
         f.call('Reexec')
         equal(f.job(id)['route'], before)
+        e = explain(f, session='s')
+        equal((e['affinity'], e['pool']), ('hit', 'warm'))
         gate.open()
         completed(j.result(j.wait(id)))
 

@@ -280,13 +280,23 @@ START_TEST(sessions_stay) {
                 snprintf(name, sizeof(name), "w%u", i);
                 add_pool(name, i < 3 ? TIER_WARM : TIER_COLD, "t", NULL);
         }
-        route_session_note(&router.sessions, "s", TIER_WARM, "w1");
-        route_session_note(&router.sessions, "s", TIER_COLD, "w5");
+        route_session_note(&router.sessions, 0, "s", TIER_WARM, "w1");
+        route_session_note(&router.sessions, 0, "s", TIER_COLD, "w5");
         Pool *w1 = map_get_name(&by_name, "w1", Pool, by_name);
         w1->n_running = 2; /* the busiest one: but the session was there */
         ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "warm" }), "w1");
         ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "cold" }), "w5"); /* a home in each tier */
         ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "warm", .strategy = "least_loaded" }), "w0"); /* its own word counts */
+        ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "warm", .uid = 1 }), "w0"); /* that is somebody else's */
+        /* across execve() */
+        json_object *state = route_state_serialize(&router);
+        ck_assert_ptr_nonnull(state);
+        route_sessions_done(&router.sessions);
+        route_sessions_init(&router.sessions, 1);
+        ck_assert_int_eq(route_state_deserialize(&router, state), 0);
+        ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "warm" }), "w1");
+        ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "cold" }), "w5");
+        json_object_put(state);
         down(w1);
         ck_assert_str_eq(chosen(&(RouteRequest) { .session = "s", .tier = "warm" }), "w0");
         w1->state = POOL_RUNNING;
@@ -296,12 +306,12 @@ START_TEST(sessions_stay) {
                 char name[16];
 
                 snprintf(name, sizeof(name), "s%u", n);
-                route_session_note(&router.sessions, name, TIER_WARM, "w2");
+                route_session_note(&router.sessions, 0, name, TIER_WARM, "w2");
         }
         ck_assert_uint_eq(router.sessions.n, ROUTE_SESSIONS_MAX);
-        ck_assert_uint_eq(router.sessions.by_name.n, ROUTE_SESSIONS_MAX);
-        ck_assert_ptr_null(route_session_pool(&router.sessions, "s", TIER_WARM));
-        ck_assert_str_eq(route_session_pool(&router.sessions, "s0", TIER_WARM), "w2");
+        ck_assert_uint_eq(router.sessions.by_key.n, ROUTE_SESSIONS_MAX);
+        ck_assert_ptr_null(route_session_pool(&router.sessions, 0, "s", TIER_WARM));
+        ck_assert_str_eq(route_session_pool(&router.sessions, 0, "s0", TIER_WARM), "w2");
         end();
 }
 END_TEST
