@@ -33,9 +33,10 @@ McpConnection *mcp_connection_close(McpConnection *c) {
 
 /* The next line, without its end; it lives until the next call. */
 static int receive(McpConnection *c, const char **ret, size_t *ret_size) {
-        size_t scanned = c->used;
+        size_t scanned;
 
-        memmove(c->in.data, c->in.data + c->used, c->in.size - c->used);
+        if (c->used > 0)
+                memmove(c->in.data, c->in.data + c->used, c->in.size - c->used);
         c->in.size -= c->used;
         c->used = scanned = 0;
         for (;;) {

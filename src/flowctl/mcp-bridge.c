@@ -44,6 +44,8 @@ typedef struct Bridge {
 } Bridge;
 
 static void drop(JsonBuffer *b, size_t n) {
+        if (n == 0)
+                return;
         memmove(b->data, b->data + n, b->size - n);
         b->size -= n;
         if (b->size == 0)

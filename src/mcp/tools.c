@@ -103,8 +103,8 @@ const McpTool mcp_tools[] = {
           "{\"type\":\"object\",\"properties\":{\"pool_id\":" STRING_OR_NULL ",\"status\":{\"enum\":[\"completed\",\"failed\"]},"
           "\"completed\":" COUNT ",\"failed\":" COUNT ",\"results\":{\"type\":\"object\",\"additionalProperties\":" RESULT_SCHEMA "}," FAILURE "},"
           "\"required\":[\"status\"]}",
-          { P_POOL(false), { "prompts", MCP_PAYLOADS, true, 0, 0, NULL, NULL, "The payloads, a job for each" }, P_TIER, P_WORKER_TYPE, P_WEIGHT, P_TIMEOUT, P_METHOD, P_SESSION, P_KIND,
-            P_PRIORITY } },
+          { P_POOL(false), { "prompts", MCP_PAYLOADS, true, 0, 0, NULL, NULL, "The payloads, a job for each" }, P_TIER, P_WORKER_TYPE,
+            P_WEIGHT, P_TIMEOUT, P_METHOD, P_SESSION, P_KIND, P_PRIORITY } },
         { "pool_health", "Health of all pools", "Whether the pools can do their work: healthy, degraded (some cannot) or unhealthy (none can).",
           LEVEL_OBSERVE, TOOL_READ_ONLY, tool_pool_health,
           POOLS_AND("\"status\":{\"enum\":[\"healthy\",\"degraded\",\"unhealthy\"]},\"pools_active\":" COUNT ","), {} },

@@ -124,6 +124,40 @@ def what_is_no_message_is_told_and_survived():
 
 
 @test
+def garbage_harms_nobody():
+    import random
+    seed = random.Random(7)
+    line = json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': 'tools/call', 'params': {'name': 'pool_execute', 'arguments': {
+        'pool_id': 'hot', 'prompt': 'x', 'timeout': 5}, '_meta': {'progressToken': 1}}}).encode()
+    with instance() as f, client(f) as good:
+        fds = fds_of(f.pid)
+        for n in range(150):
+            s = socket.socket(socket.AF_UNIX)
+            s.connect(f.runtime + '/mcp')
+            if n % 3 == 0:
+                data = seed.randbytes(seed.randrange(1, 3000))
+            elif n % 3 == 1:  # a message with some bytes changed
+                data = bytearray(line + b'\n')
+                for _ in range(seed.randrange(1, 6)):
+                    data[seed.randrange(len(data))] = seed.randrange(256)
+            else:  # a part of one
+                data = line[:seed.randrange(len(line))]
+            with contextlib.suppress(OSError):
+                s.sendall(bytes(data))
+            if n % 2:
+                s.close()
+            else:
+                s.shutdown(socket.SHUT_WR)
+                s.settimeout(20 * SLOW)
+                with contextlib.suppress(ConnectionResetError):
+                    while s.recv(65536):
+                        pass
+                s.close()
+        equal(good.tool('pool_execute', pool_id='hot', prompt='still here')['output'], 'still here')
+        wait_until(lambda: fds_of(f.pid) <= fds + 1, 20, 'the connections to be closed')
+
+
+@test
 def too_long_a_line_is_passed_over():
     with instance(conf={'JsonMax': '128K'}) as f, client(f) as m:
         m.write('{"jsonrpc":"2.0","method":"ping","id":1,"params":{"x":"' + 'y' * 400_000 + '"}}\n')

@@ -89,7 +89,7 @@ def bad_configuration_at_start(f):
 
 @case
 def socket_activation(f):
-    """The first client starts flowd, on either socket."""
+    """The first client starts flowd, on whichever socket."""
     f.echo_pool()
     f.m.run(["systemctl", "start", "flowd.socket"])
     for socket in ("flowd.socket", "flowd-jobs.socket", "flowd-mcp.socket"):
@@ -100,6 +100,8 @@ def socket_activation(f):
     first = f.main_pid()
     f.m.run(["systemctl", "stop", "flowd.service"])
     check(f.status()["pid"] not in (0, first), "the control socket did not start another flowd")
+    f.m.run(["systemctl", "stop", "flowd.service"])
+    contains(f.m.run(["flowctl", "mcp", "call", "pool_list"]).stdout, '"echo"')
     f.m.run(["systemctl", "stop", "flowd.service", "flowd.socket"])
     f.m.run(["systemctl", "is-active", "flowd-jobs.socket"], check=False)
     check(f.m.run(["sh", "-c", "ls /run/flowd"]).stdout == "", "sockets are left after their units were stopped")
