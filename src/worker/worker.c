@@ -246,13 +246,13 @@ static void act(Worker *w, Action a) {
 
 void worker_event(Worker *w, WorkerEvent e) {
         const Cell *c = &table[e][w->state];
-
         const WorkerState was = w->state;
 
         w->state = c->next;
         if (w->state >= WORKER_DRAINING && was < WORKER_DRAINING) {
                 list_remove(&w->free_link);
-                w->ops->unusable(w);
+                if (w->ops->unusable)
+                        w->ops->unusable(w);
         }
         act(w, c->action);
 }

@@ -83,7 +83,7 @@ typedef struct WorkerOps {
         void (*job_end)(Worker *w, Job *j, JobResult *r);      /* the job is no longer the worker's; the result is the callee's */
         void (*job_lost)(Worker *w, Job *j);                   /* its attempt died with the worker, and is proven over */
         void (*job_released)(Worker *w, Job *j);               /* one that worker_hold() kept: its attempt is proven over */
-        void (*unusable)(Worker *w);                           /* it takes no jobs any more; what it has in hand may go on */
+        void (*unusable)(Worker *w);                           /* NULL, or it takes no jobs any more; what it has in hand may go on */
         void (*dead)(Worker *w);                               /* to be followed by worker_free() */
         /* of MCP servers; may be NULL */
         void (*catalog)(Worker *w, struct McpCatalog *c);      /* what it offers is known, or has changed */

@@ -259,7 +259,7 @@ START_TEST(fallback) {
         ck_assert_str_eq(chosen(&(RouteRequest) { .tier = "cold", .fallback = "none" }), "none");
         warm->queued_bytes = warm->config->queue_bytes_max + 1; /* full */
         ck_assert_str_eq(chosen(&(RouteRequest) { .tier = "warm" }), "hot");
-        hot->state = POOL_PAUSED;
+        hot->state = POOL_STOPPED;
         ck_assert_str_eq(chosen(&(RouteRequest) { .tier = "warm" }), "none");
         ck_assert_str_eq(chosen(&(RouteRequest) { .pool = "hot" }), "hot"); /* a job that names it waits there */
         ck_assert_str_eq(chosen(&(RouteRequest) { .pool = "cold" }), "none");
