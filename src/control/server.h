@@ -6,23 +6,12 @@
 #include "route/route.h"
 #include "service/auth.h"
 #include "service/events.h"
+#include "service/spawn.h"
 
 typedef struct Server Server;
 struct json_object;
 struct StateWriter;
 struct StateReader;
-
-/* A pool to be spawned. Texts may be NULL, but worker_type. */
-typedef struct PoolSpawn {
-        const char *worker_type;       /* a .worker file's name */
-        const char *name;              /* NULL: one is made of the worker type's */
-        const char *pool_type;         /* "local", the default, or its alias "mahavishnu" */
-        const char *tier;
-        unsigned min, max;             /* 1 and 10, where they are not set */
-        bool min_set, max_set;
-        struct json_object *settings;  /* NULL, or further keys of flowd.pool(5) with texts */
-        uid_t uid;                     /* who asks */
-} PoolSpawn;
 
 /* What the sockets need of the manager. */
 typedef struct ServerOps {

@@ -227,8 +227,10 @@ static void on_changed(Defer *d) {
                         gone = true;
                 }
         }
-        if (gone)
+        if (gone) {
                 server_pool_gone(&m->server);
+                mcp_server_pool_gone(&m->mcp);
+        }
         if (m->stopping && list_empty(&m->pools) && (!m->store || store_pending(m->store) == 0 || now_usec() >= m->stop_until)) {
                 (void) sd_event_exit(m->host.event, 0);
                 return;
@@ -539,6 +541,8 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         m->server.events = &m->events;
         if (r >= 0)
                 r = mcp_server_init(&m->mcp, &m->host, &m->jobs, &m->router, &m->events, m->paths.state);
+        m->mcp.ops = &manager_mcp_ops;
+        m->mcp.userdata = m;
         if (r < 0)
                 return r;
         r = route_configure(&m->router, &m->config->route);

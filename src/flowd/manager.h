@@ -91,6 +91,7 @@ struct json_object *manager_status(Manager *m);
 const char *manager_state(const Manager *m);
 void manager_summary(const Manager *m, char *buf, size_t size);
 extern const ServerOps manager_server_ops;
+extern const McpOps manager_mcp_ops;
 
 /* Runs the rest of the program in a child, whose descendants it kills when the child ends. Returns in the child with 0, in the parent with
  * *ret_status set to the exit status and 1, or -errno. */

@@ -112,6 +112,11 @@ static int op_close_pool(void *userdata, Pool *p, uint64_t timeout_usec, char **
         return spawned_close(userdata, p, timeout_usec, reterr_text);
 }
 
+const McpOps manager_mcp_ops = {
+        .spawn_pool = op_spawn_pool,
+        .close_pool = op_close_pool,
+};
+
 const ServerOps manager_server_ops = {
         .status = op_status,
         .reload = op_reload,

@@ -11,6 +11,10 @@ int mcp_call_serialize(McpCall *call, StateWriter *sw, json_object *o) {
         json_object *jobs = json_object_new_array();
         _cleanup_free_ char *id = strndup(call->reply.id.p, call->reply.id.size);
 
+        if (call->kind == MCP_CALL_CLOSE) {
+                json_object_put(jobs);
+                return -EBUSY;
+        }
         state_put_int(sw, o, "kind", call->kind);
         state_put_text(sw, o, "id", id);
         state_put_int(sw, o, "version", call->reply.version);

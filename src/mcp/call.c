@@ -25,6 +25,7 @@ static const struct {
         [MCP_CALL_BATCH] = { true, run_answer_batch },
         [MCP_CALL_SUBMIT] = { false, run_answer_submit },
         [MCP_CALL_TASK] = { true, run_answer_task },
+        [MCP_CALL_CLOSE] = { false, pool_answer_closed },
         [MCP_CALL_RESULT] = { false, job_answer_result },
 };
 
@@ -45,10 +46,11 @@ void mcp_call_free(McpCall *call) {
         list_remove(&call->link);
         free((char *) call->reply.id.p);
         free(call->progress);
+        free(call->pool);
         free(call);
 }
 
-static void done(McpCall *call) {
+void mcp_call_done(McpCall *call) {
         kinds[call->kind].answer(call);
         mcp_call_free(call);
 }
@@ -133,11 +135,11 @@ static void arm(McpCall *call) {
 
 static void on_timer(Timer *t) {
         McpCall *call = CONTAINER_OF(t, McpCall, timer);
-        const Job *j = call->jobs[0].job;
+        const Job *j = call->n_jobs > 0 ? call->jobs[0].job : NULL;
         char text[160];
 
         if (call->wait_until > 0 && now_usec() >= call->wait_until) {
-                done(call); /* it says how far the job is */
+                mcp_call_done(call); /* it says how far the job is */
                 return;
         }
         (void) snprintf(text, sizeof(text), "%s%s, for %llu s", j ? job_state_to_string(j->state) : "waiting", call->n_jobs > 1 ? " and others" : "",
@@ -150,7 +152,7 @@ static void on_timer(Timer *t) {
 
 static void one_done(McpCall *call) {
         if (--call->n_pending == 0) {
-                done(call);
+                mcp_call_done(call);
                 return;
         }
         if (call->kind == MCP_CALL_BATCH)
@@ -264,7 +266,7 @@ void mcp_call_add(McpCall *call, unsigned i, Job *j) {
 
 void mcp_call_start(McpCall *call) {
         if (call->n_pending == 0)
-                done(call);
+                mcp_call_done(call);
         else
                 arm(call);
 }

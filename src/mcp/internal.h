@@ -143,6 +143,7 @@ typedef enum McpCallKind {
         MCP_CALL_BATCH,    /* at the end of all of them */
         MCP_CALL_SUBMIT,   /* when the job is recorded */
         MCP_CALL_TASK,     /* at its end, or with a task when that takes long */
+        MCP_CALL_CLOSE,    /* when the pools are gone; no re-exec happens before */
         MCP_CALL_RESULT,   /* at the end of a job that is not its own, or after so long */
         _MCP_CALL_KIND_MAX,
 } McpCallKind;
@@ -168,6 +169,8 @@ struct McpCall {
         uint64_t wait_until;   /* RESULT, TASK; 0: to the end */
         uint64_t offset, length; /* RESULT */
         unsigned n_jobs, n_pending;
+        char *pool;            /* CLOSE: the id of the pool; NULL: of all that close */
+        unsigned n_closed;
         uint64_t held;         /* bytes of results that are kept */
         McpCallJob jobs[];
 };
@@ -182,6 +185,7 @@ void mcp_call_start(McpCall *call);
 void mcp_call_free(McpCall *call);
 /* Likewise, but its jobs are cancelled: nobody wants their results. */
 void mcp_call_cancel(McpCall *call);
+void mcp_call_done(McpCall *call); /* with its answer */
 McpCall *mcp_call_find(McpClient *c, JsonSpan id);
 /* call-state.c */
 int mcp_call_serialize(McpCall *call, struct StateWriter *sw, json_object *o);
@@ -201,6 +205,7 @@ struct McpFetch {
         uint64_t offset, length;
         json_object *kept;     /* what memory has */
         char *text;            /* a query, or a URI */
+        bool lenient;          /* `answer` is called for failures, too */
         unsigned limit;
 };
 

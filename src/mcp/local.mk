@@ -20,4 +20,5 @@ libmcp_a_SOURCES = \
 	%D%/tools.c %D%/tools.h \
 	%D%/tools-job.c \
 	%D%/tools-pool.c \
-	%D%/tools-run.c
+	%D%/tools-run.c \
+	%D%/tools-spawn.c

@@ -5,6 +5,7 @@
 
 #include "service/auth.h"
 #include "service/events.h"
+#include "service/spawn.h"
 #include "route/route.h"
 
 struct json_object;
@@ -18,6 +19,12 @@ typedef struct McpLimits {
         uint64_t client_buffer_max; /* bytes that may wait for a client that does not read */
 } McpLimits;
 
+/* What the tools need of the manager; both as in ServerOps of the control room. */
+typedef struct McpOps {
+        int (*spawn_pool)(void *userdata, const PoolSpawn *spec, StoreRequest *keep, Pool **ret, char **reterr_text);
+        int (*close_pool)(void *userdata, Pool *p, uint64_t timeout_usec, char **reterr_text);
+} McpOps;
+
 typedef struct McpServer {
         Host *host;
         JobTable *jobs;
@@ -25,6 +32,8 @@ typedef struct McpServer {
         const EventHistory *events; /* the manager's */
         AuthConfig auth;
         McpLimits limits;
+        const McpOps *ops;
+        void *userdata;
 
         int fd;
         sd_event_source *source;
@@ -47,6 +56,8 @@ void mcp_server_done(McpServer *s);
 int mcp_server_listen(McpServer *s, int fd);
 /* To be called for every event that is kept. */
 void mcp_server_event(McpServer *s, const KeptEvent *e);
+/* Pools are gone: answers those who wait for that. */
+void mcp_server_pool_gone(McpServer *s);
 /* Reads from the clients again, after Host.hold. */
 void mcp_server_resume(McpServer *s);
 

@@ -13,7 +13,7 @@
 
 #include "basic/fd.h"
 #include "basic/state.h"
-#include "mcp/internal.h"
+#include "mcp/tools.h"
 
 #define ACCEPT_MAX 32               /* connections per round */
 #define ACCEPT_PAUSE_USEC 100000ULL /* after running out of descriptors */
@@ -194,6 +194,11 @@ void mcp_server_event(McpServer *s, const KeptEvent *e) {
                 json_object_put(o);
                 mcp_notify(c, "notifications/message", &t);
         }
+}
+
+void mcp_server_pool_gone(McpServer *s) {
+        LIST_FOREACH(l, &s->clients)
+                pool_closed(list_entry(l, McpClient, link));
 }
 
 void mcp_server_resume(McpServer *s) {

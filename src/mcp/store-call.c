@@ -59,7 +59,7 @@ static void finish(McpFetch *f) {
 
         if (!f->reply.client)
                 ;
-        else if (f->found->error < 0 && !f->kept)
+        else if (f->found->error < 0 && !f->kept && !f->lenient)
                 failed(f);
         else if (f->owned && !mcp_may_see(&f->reply, f->found->record.uid)) {
                 if (f->resource)

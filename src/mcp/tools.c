@@ -28,6 +28,7 @@
 #define P_TIER { "tier", MCP_STRING, false, 0, 0, NULL, "[\"hot\",\"warm\",\"cold\"]", "Only pools of this tier" }
 #define P_WORKER_TYPE { "worker_type", MCP_STRING, false, 0, 0, NULL, NULL, "Only pools with workers of this type" }
 #define P_WEIGHT { "weight", MCP_INTEGER, false, 1, ROUTE_WEIGHT_MAX, NULL, NULL, "How heavy the job is, where no tier is given" }
+#define P_CLOSE_TIMEOUT { "timeout", MCP_INTEGER, false, 1, DAY, "30", NULL, "Seconds; then what runs is cancelled" }
 #define P_JOB { "job_id", MCP_STRING, true, 0, 0, NULL, NULL, "The job's id" }
 
 /* Pieces of schemas. */
@@ -94,6 +95,17 @@ const McpTool mcp_tools[] = {
             { "key", MCP_STRING, false, 0, 0, NULL, NULL, "The same key again is the same durable job again, not a second one" },
             { "delay", MCP_INTEGER, false, 0, 365 * DAY, "0", NULL, "Seconds before which no attempt begins" },
             { "deadline", MCP_INTEGER, false, 1, 365 * DAY, NULL, NULL, "Seconds after which the job is ended, run or not" } } },
+        { "pool_close", "Close a pool",
+          "Closes a pool that was spawned: it takes nothing more, finishes what it has, for so many seconds at most, and then it is gone.", LEVEL_OPERATE,
+          TOOL_DESTRUCTIVE | TOOL_IDEMPOTENT, tool_pool_close,
+          "{\"type\":\"object\",\"properties\":{\"pool_id\":{\"type\":\"string\"},\"status\":{\"enum\":[\"closed\",\"failed\"]}," FAILURE "},"
+          "\"required\":[\"status\"]}",
+          { P_POOL(true), P_CLOSE_TIMEOUT } },
+        { "pool_close_all", "Close all spawned pools", "Closes every pool that was spawned, likewise; pools from files stay.", LEVEL_OPERATE,
+          TOOL_DESTRUCTIVE | TOOL_IDEMPOTENT, tool_pool_close_all,
+          "{\"type\":\"object\",\"properties\":{\"pools_closed\":" COUNT ",\"status\":{\"enum\":[\"all_closed\",\"failed\"]}," FAILURE "},"
+          "\"required\":[\"status\"]}",
+          { P_CLOSE_TIMEOUT } },
         { "pool_execute", "Run a job in a pool", "Runs one job in the named pool, on a worker that is free, and answers with its result.", LEVEL_SUBMIT,
           TOOL_OPEN_WORLD, tool_pool_execute, RESULT_SCHEMA, { P_POOL(true), P_PROMPT, P_TIMEOUT, P_METHOD, P_SESSION, P_KIND, P_PRIORITY } },
         { "pool_execute_batch", "Run many jobs",
@@ -139,6 +151,17 @@ const McpTool mcp_tools[] = {
           "\"status\":{\"type\":\"string\"}," FAILURE "}}",
           { { "query", MCP_STRING, true, 0, 0, NULL, NULL, "A piece of text, in any case" },
             { "limit", MCP_INTEGER, false, 1, MCP_JOBS_MAX, "100", NULL, "At most so many" } } },
+        { "pool_spawn", "Make a pool",
+          "Makes a pool of workers of a type that is configured. It is kept across reload, re-exec and restart until it is closed.", LEVEL_OPERATE, 0,
+          tool_pool_spawn,
+          "{\"type\":\"object\",\"properties\":{\"pool_id\":{\"type\":\"string\"},\"pool_type\":{\"type\":\"string\"},\"name\":{\"type\":\"string\"},"
+          "\"status\":{\"enum\":[\"created\",\"failed\"]},\"min_workers\":" COUNT ",\"max_workers\":" COUNT ",\"kept\":{\"type\":\"boolean\"},"
+          "\"notice\":{\"type\":\"string\"}," FAILURE "},\"required\":[\"status\"]}",
+          { { "pool_type", MCP_STRING, false, 0, 0, NULL, NULL, "What kind of pool: local (the default)" },
+            { "name", MCP_STRING, false, 0, 0, NULL, NULL, "The pool's name; by default TYPE-1, TYPE-2, ..." },
+            { "min_workers", MCP_INTEGER, false, 0, POOL_WORKERS_MAX, "1", NULL, "Workers that it keeps" },
+            { "max_workers", MCP_INTEGER, false, 1, POOL_WORKERS_MAX, "10", NULL, "Workers that it may have" },
+            { "worker_type", MCP_STRING, true, 0, 0, NULL, NULL, "The worker type: the name of a .worker file" }, P_TIER } },
 };
 const size_t mcp_n_tools = ELEMENTSOF(mcp_tools);
 
@@ -281,7 +304,7 @@ Pool *argument_pool(const McpRequest *q, const McpArguments *a, const char *name
                 tool_no_memory(&q->reply);
                 return NULL;
         }
-        p = map_get_name(q->reply.client->server->router->by_name, strempty(text), Pool, by_name);
+        p = pool_find(q->reply.client->server->router->by_name, q->reply.client->server->router->pools, strempty(text));
         if (!p) {
                 json_object *o = json_object_new_object();
 

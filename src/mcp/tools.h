@@ -113,3 +113,11 @@ void tool_pool_list(McpRequest *q, const McpArguments *a);
 void tool_pool_monitor(McpRequest *q, const McpArguments *a);
 void tool_pool_scale(McpRequest *q, const McpArguments *a);
 void tool_pool_health(McpRequest *q, const McpArguments *a);
+
+/* tools-spawn.c */
+void tool_pool_spawn(McpRequest *q, const McpArguments *a);
+void tool_pool_close(McpRequest *q, const McpArguments *a);
+void tool_pool_close_all(McpRequest *q, const McpArguments *a);
+void pool_answer_closed(McpCall *call);
+/* Answers the calls that wait for pools which are gone. */
+void pool_closed(McpClient *c);

@@ -5,4 +5,5 @@ noinst_LIBRARIES += libservice.a
 libservice_a_SOURCES = \
 	%D%/auth.c %D%/auth.h \
 	%D%/events.c %D%/events.h \
-	%D%/objects.c %D%/objects.h
+	%D%/objects.c %D%/objects.h \
+	%D%/spawn.h

@@ -285,6 +285,10 @@ def each_tool_answers_as_its_schema_says():
         equal(found[0]['metadata']['pool_type'], 'hot')
         equal(m.tool('pool_search_memory', query='in no job at all')['results'], [])
         equal(m.tool('job_cancel', job_id=j['job_id'])['cancelled'], False)
+        p = m.tool('pool_spawn', worker_type='zoo', name='more', min_workers=1, max_workers=2)
+        equal((p['status'], p['name'], p['min_workers'], p['max_workers'], p['kept']), ('created', 'more', 1, 2, True))
+        equal(m.tool('pool_close', pool_id=p['pool_id']), {'pool_id': p['pool_id'], 'status': 'closed'})
+        equal(m.tool('pool_close_all'), {'pools_closed': 0, 'status': 'all_closed'})
         g = f.gate()
         j = m.tool('job_submit', prompt=g.path, method='gate', pool_id='hot')
         equal(m.tool('job_result', job_id=j['job_id'])['size'], 0)
@@ -309,6 +313,50 @@ def routes():
         equal(m.failed('pool_route_execute', prompt='x', pool_affinity='a', pool_selector='random')['code'], 'InvalidArguments')
         equal(m.failed('pool_route_execute', prompt='x', worker_type='none')['status'], 'failed')
         equal(m.tool('pool_execute_batch', prompts=['x'] * 8, tier='hot')['completed'], 8)
+
+
+@test
+def pools_are_spawned_and_closed():
+    with instance() as f, client(f) as m:
+        p = m.tool('pool_spawn', worker_type='zoo')
+        equal((p['min_workers'], p['max_workers'], p['kept']), (1, 10, False))
+        m.note('notifications/resources/list_changed')
+        equal(m.tool('pool_execute', pool_id=p['pool_id'], prompt='by id')['output'], 'by id')
+        equal(m.tool('pool_execute', pool_id=p['name'], prompt='by name')['output'], 'by name')
+        for bad, code in (({'worker_type': 'none'}, 'InvalidPool'), ({'worker_type': 'zoo', 'name': p['name']}, 'PoolExists'),
+                          ({'worker_type': 'zoo', 'min_workers': 5, 'max_workers': 2}, 'InvalidPool'), ({'worker_type': 'zoo', 'pool_type': 'x'}, 'InvalidPool')):
+            equal(m.failed('pool_spawn', **bad)['code'], code)
+        equal(m.failed('pool_close', pool_id='hot')['code'], 'NotSpawned')
+        equal(m.failed('pool_close', pool_id='none')['code'], 'NoSuchPool')
+        # it is closed when it is gone, not before
+        g = f.gate()
+        run = m.send('tools/call', name='pool_execute', arguments={'pool_id': p['pool_id'], 'prompt': g.path, 'method': 'gate'})
+        wait_until(lambda: f.pool(p['name'])['running'] == 1, 20, 'the job to run')
+        close = m.send('tools/call', name='pool_close', arguments={'pool_id': p['pool_id']})
+        wait_until(lambda: f.pool(p['name'])['state'] == 'draining', 20, 'it to close')
+        check(json.dumps(close) not in m.answers)
+        g.open()
+        equal(m.answer(run)['structuredContent']['status'], 'completed')
+        equal(m.answer(close)['structuredContent'], {'pool_id': p['pool_id'], 'status': 'closed'})
+        equal([x['name'] for x in f.call('ListPools')['pools']], ['cold', 'hot'])
+        for name in ('a', 'b', 'c'):
+            m.tool('pool_spawn', worker_type='zoo', name=name)
+        equal(m.tool('pool_close_all'), {'pools_closed': 3, 'status': 'all_closed'})
+
+
+@test
+def who_can_be_asked_is_asked_before_all_is_closed():
+    with instance() as f, client(f, MODERN, capabilities={'elicitation': {}}) as m:
+        m.tool('pool_spawn', worker_type='zoo', name='a')
+        r = m.call('pool_close_all')
+        equal((r['resultType'], r['inputRequests']['confirm']['method']), ('input_required', 'elicitation/create'))
+
+        def answered(**answer):
+            return m.request('tools/call', name='pool_close_all', arguments={}, inputResponses={'confirm': answer})
+        for answer in ({'action': 'decline'}, {'action': 'accept', 'content': {'confirm': False}}, {'action': 'accept', 'content': {}}):
+            r = answered(**answer)
+            equal((r['isError'], r['structuredContent']['code']), (True, 'Cancelled'))
+        equal(answered(action='accept', content={'confirm': True})['structuredContent'], {'pools_closed': 1, 'status': 'all_closed'})
 
 
 @test
