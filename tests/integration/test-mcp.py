@@ -324,7 +324,8 @@ def pools_are_spawned_and_closed():
         equal(m.tool('pool_execute', pool_id=p['pool_id'], prompt='by id')['output'], 'by id')
         equal(m.tool('pool_execute', pool_id=p['name'], prompt='by name')['output'], 'by name')
         for bad, code in (({'worker_type': 'none'}, 'InvalidPool'), ({'worker_type': 'zoo', 'name': p['name']}, 'PoolExists'),
-                          ({'worker_type': 'zoo', 'min_workers': 5, 'max_workers': 2}, 'InvalidPool'), ({'worker_type': 'zoo', 'pool_type': 'x'}, 'InvalidPool')):
+                          ({'worker_type': 'zoo', 'min_workers': 5, 'max_workers': 2}, 'InvalidPool'),
+                          ({'worker_type': 'zoo', 'pool_type': 'x'}, 'InvalidPool')):
             equal(m.failed('pool_spawn', **bad)['code'], code)
         equal(m.failed('pool_close', pool_id='hot')['code'], 'NotSpawned')
         equal(m.failed('pool_close', pool_id='none')['code'], 'NoSuchPool')
