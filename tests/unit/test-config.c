@@ -459,6 +459,7 @@ START_TEST(pool_keys) {
         ck_assert_uint_eq(p->breaker_crashes, 4);
         ck_assert_uint_eq(p->breaker_window_usec, 5 * USEC_PER_SEC);
         ck_assert_uint_eq(p->breaker_cooldown_usec, 6 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->breaker_probes, 7);
         ck_assert_uint_eq(p->priority_aging_usec, 7 * USEC_PER_SEC);
         ck_assert_uint_eq(p->queue_timeout_usec, 8 * USEC_PER_SEC);
         ck_assert_uint_eq(p->scale_up_at, 80);
@@ -481,7 +482,6 @@ START_TEST(pool_keys) {
         ck_assert_int_eq(p->affinity, POOL_AFFINITY_SOFT);
         ck_assert_uint_eq(p->affinity_wait_usec, 0);
         ck_assert(!p->session_exclusive);
-        ck_assert_uint_eq(p->breaker_probes, 7);
 }
 END_TEST
 
