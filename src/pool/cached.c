@@ -499,7 +499,7 @@ static void give_found(Flight *f, const CacheItem *item) {
         List *l;
 
         if (failed && blob_data(item->body, &text) >= 0)
-                error = strndup((const char *) text, blob_size(item->body));
+                error = memdup_text(text, blob_size(item->body));
         if (failed) {
                 r.error = error;
                 r.code = job_known_code(item->code) ? job_known_code(item->code) : "Failed";
