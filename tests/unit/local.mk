@@ -88,3 +88,13 @@ unit_tests += test-store-schema
 test_store_schema_SOURCES = %D%/test-store-schema.c %D%/store-kit.h
 test_store_schema_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_schema_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-flow-core
+test_flow_core_SOURCES = %D%/test-flow-core.c
+test_flow_core_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_flow_core_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-flow-state
+test_flow_state_SOURCES = %D%/test-flow-state.c
+test_flow_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_flow_state_LDADD = $(UNIT_LIBS)
