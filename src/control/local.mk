@@ -7,6 +7,7 @@ libcontrol_a_SOURCES = \
 	%D%/control.c \
 	%D%/internal.h \
 	%D%/jobs.c \
+	%D%/methods-flow.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/objects.c \

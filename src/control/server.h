@@ -4,6 +4,7 @@
 /* The two sockets that flowd answers on: control (Varlink) and jobs (frames). */
 
 #include "control/auth.h"
+#include "flow/flow.h"
 #include "route/route.h"
 
 typedef struct Server Server;
@@ -46,6 +47,7 @@ struct Server {
         Host *host;
         JobTable *jobs;
         Router *router;
+        Flow *flow;                    /* sessions */
         AuthConfig auth;
         ServerLimits limits;
         const ServerOps *ops;

@@ -99,6 +99,10 @@ static void index_remove(FlowIndex *x, FlowTask *t) {
         }
 }
 
+void graph_forget(FlowSession *s, FlowTask *t) {
+        index_remove(s->index, t);
+}
+
 /* ---- edges */
 
 FlowPolicy task_policy(const FlowTask *t) {

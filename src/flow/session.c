@@ -52,12 +52,10 @@ FlowSession *session_free(FlowSession *s) {
         while ((l = list_first(&s->tasks))) {
                 FlowTask *t = list_entry(l, FlowTask, link);
 
-                if (!task_ended(t)) /* out of the index */
-                        session_event(s, t, TASK_EVENT_CANCEL, 0);
+                graph_forget(s, t);
                 list_remove(&t->link);
                 list_remove(&t->dirty_link);
                 list_remove(&t->fresh_link);
-                balance_remove(s, t);
         }
         for (MapNode *n; s->tasks_by_id.n > 0;)
                 for (size_t i = 0; i < s->tasks_by_id.n_buckets; i++)
@@ -174,8 +172,7 @@ static void unlink_needs(FlowTask *t) {
         t->n_needs = 0;
 }
 
-/* It is ready, or waits; or it ends at once as what it depends on has. */
-static void begin(FlowSession *s, FlowTask *t, uint64_t now) {
+void session_begin(FlowSession *s, FlowTask *t, uint64_t now) {
         for (size_t i = 0; i < t->n_needs; i++) {
                 const FlowTask *on = t->needs[i];
 
@@ -234,7 +231,7 @@ int session_add(FlowSession *s, FlowTaskSpec *spec, uint64_t now, FlowTask **ret
         }
         s->next_seq++;
         session_touch(s, t, true);
-        begin(s, t, now);
+        session_begin(s, t, now);
         *ret = t;
         return 0;
 }
@@ -267,7 +264,7 @@ int session_depend(FlowSession *s, FlowTask *t, FlowTask *on, uint64_t now, char
                 return no_memory(reterr);
         session_touch(s, t, true);
         if (task_ended(on) || t->n_unmet == 0)
-                begin(s, t, now);
+                session_begin(s, t, now);
         else if (task_loads(t))
                 session_event(s, t, TASK_EVENT_REQUEUE, now);
         return 0;

@@ -152,6 +152,10 @@ int graph_link(FlowTask *t, FlowTask *on);
 bool graph_met(const FlowTask *on);
 /* Adds a restored or new task, with its needs, to all that the session keeps up. */
 int session_insert(FlowSession *s, FlowTask *t);
+/* Out of the index of descriptions: its session goes. */
+void graph_forget(FlowSession *s, FlowTask *t);
+/* It ends at once where something that it depends on has not ended well. */
+void session_begin(FlowSession *s, FlowTask *t, uint64_t now);
 /* Moves a task to a state that the table allows; the caller has looked. Keeps everything up, and goes on with those that depend on it. */
 void session_event(FlowSession *s, FlowTask *t, TaskEvent e, uint64_t now);
 void session_set_momentum(FlowSession *s, FlowTask *t, unsigned momentum);

@@ -115,6 +115,7 @@ struct FlowTask {
         size_t result_size;
         PayloadKind result_kind;
         bool result_kept;
+        bool refused;            /* blocked because no pool took its job: it is tried again */
         struct FlowRun *run;     /* the room's, while its job lives */
 
         void *description_node;  /* among those of the same description */

@@ -87,6 +87,7 @@ static Config *config_new(void) {
                 .submit_gid = (gid_t) -1,
                 .admin_gid = (gid_t) -1,
         };
+        flow_config_default(&c->flow);
         c->observe_group = strdup("flowd-observe");
         c->submit_group = strdup("flowd");
         c->admin_group = strdup("flowd-admin");

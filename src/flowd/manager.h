@@ -22,6 +22,7 @@ typedef struct Manager {
         Store *store;            /* NULL until it is opened */
         JobTable jobs;
         Router router;
+        Flow *flow;              /* sessions */
         Server server;
         Reaper reaper;
 

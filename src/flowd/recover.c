@@ -107,6 +107,8 @@ static void on_changed(Store *s, void *userdata) {
                 if (store_last_instances(s))
                         (void) leftovers_kill(&m->host, store_last_instances(s));
                 r = load(m);
+                if (r >= 0)
+                        r = flow_load(m->flow, s);
                 if (r < 0)
                         event_send(&m->host, EVENT_STORE, NULL, "The jobs of an earlier run cannot be taken: %s; restart flowd", strerror(-r));
         }
@@ -132,7 +134,8 @@ int manager_open_store(Manager *m, bool resumed) {
         why = store_why(m->store);
         if (why)
                 event_send(&m->host, EVENT_STORE, NULL, "The store is %s: %s", store_health_to_string(store_health(m->store)), why);
-        return load(m);
+        r = load(m);
+        return r < 0 ? r : flow_load(m->flow, m->store);
 }
 
 void manager_adopt_waiting(Manager *m) {

@@ -90,7 +90,7 @@ static bool any_passing(Manager *m) {
                 LIST_FOREACH(k, &list_entry(l, Pool, link)->workers)
                         if (list_entry(k, Worker, link)->out.held > 0)
                                 return true;
-        return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0);
+        return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0) || flow_pending(m->flow);
 }
 
 /* Returns only when it failed. */
@@ -176,6 +176,7 @@ int manager_reexec_request(Manager *m, char **reterr_text) {
                         *reterr_text = str_printf("pool %s is closing; try again when it has finished", list_entry(l, Pool, link)->name);
                         return -EBUSY;
                 }
+        flow_flush(m->flow);
         m->reexec_wanted = true;
         m->host.hold = true;
         m->reexec_until = now_usec() + GIVE_UP_USEC;

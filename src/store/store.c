@@ -45,6 +45,7 @@ StoreRequest *store_request_free(StoreRequest *r) {
         free(r->filter.pool);
         free(r->filter.method);
         free(r->filter.session);
+        flow_change_free(r->flow);
         free(r->ids);
         free(r->path);
         free(r->text);
@@ -297,6 +298,24 @@ int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdat
         catch_up(s);
         if (s->unsaid) /* the loop says it, as always */
                 store_wake(s);
+        return r;
+}
+
+int store_load_flow(Store *s, const FlowSink *sink, void *userdata) {
+        int r = 0;
+
+        (void) pthread_mutex_lock(&s->db_lock);
+        while (s->db.sql && s->loaded) {
+                s->db.trouble = STORE_OK;
+                r = db_flow_load(&s->db, sink, userdata);
+                if (r >= 0 || s->db.trouble == STORE_OK)
+                        break;
+                sink->again(userdata);
+                r = writer_trouble(s);
+                if (r < 0) /* it does not work now; what is there stays where it is */
+                        break;
+        }
+        (void) pthread_mutex_unlock(&s->db_lock);
         return r;
 }
 

@@ -33,12 +33,13 @@ static int (*const operations[_STORE_OP_READ])(Db *db, Request *q) = {
         [STORE_OP_REQUEUE] = job_requeue,
         [STORE_OP_END] = db_job_end,
         [STORE_OP_RETRY] = job_retry,
+        [STORE_OP_FLOW] = db_flow_change,
         [STORE_OP_PURGE] = job_purge,
         [STORE_OP_ACCEPT_LOSS] = accept_loss,
 };
 
 static bool is_kept(StoreOp op) {
-        return op == STORE_OP_ATTEMPT || op == STORE_OP_REQUEUE || op == STORE_OP_END || op == STORE_OP_SYNC;
+        return op == STORE_OP_ATTEMPT || op == STORE_OP_REQUEUE || op == STORE_OP_END || op == STORE_OP_FLOW || op == STORE_OP_SYNC;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- health */
