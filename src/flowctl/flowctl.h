@@ -67,6 +67,15 @@ typedef enum OptionId {
         OPTION_OFFSET,
         OPTION_LENGTH,
         OPTION_ALL,
+        OPTION_ID,
+        OPTION_WEIGHT,
+        OPTION_NEEDS,
+        OPTION_ON_FAILURE,
+        OPTION_FORCE,
+        OPTION_MOMENTUM,
+        OPTION_BLOCKED,
+        OPTION_FAILED,
+        OPTION_DOT,
         _OPTION_MAX,
 } OptionId;
 
@@ -172,6 +181,27 @@ int verb_store_check(Flowctl *c, int argc, char **argv);
 int verb_store_backup(Flowctl *c, int argc, char **argv);
 int verb_store_vacuum(Flowctl *c, int argc, char **argv);
 int verb_store_accept_loss(Flowctl *c, int argc, char **argv);
+int verb_flow_create(Flowctl *c, int argc, char **argv);
+int verb_flow_add(Flowctl *c, int argc, char **argv);
+int verb_flow_submit(Flowctl *c, int argc, char **argv);
+int verb_flow_complete(Flowctl *c, int argc, char **argv);
+int verb_flow_pulse(Flowctl *c, int argc, char **argv);
+int verb_flow_status(Flowctl *c, int argc, char **argv);
+int verb_flow_todos(Flowctl *c, int argc, char **argv);
+int verb_flow_rest(Flowctl *c, int argc, char **argv);
+int verb_flow_wake(Flowctl *c, int argc, char **argv);
+int verb_flow_rebalance(Flowctl *c, int argc, char **argv);
+int verb_flow_expand(Flowctl *c, int argc, char **argv);
+int verb_flow_cancel(Flowctl *c, int argc, char **argv);
+int verb_flow_depend(Flowctl *c, int argc, char **argv);
+int verb_flow_list(Flowctl *c, int argc, char **argv);
+int verb_flow_show(Flowctl *c, int argc, char **argv);
+int verb_flow_graph(Flowctl *c, int argc, char **argv);
+int verb_flow_explain(Flowctl *c, int argc, char **argv);
+int verb_flow_archive(Flowctl *c, int argc, char **argv);
+int verb_flow_merge(Flowctl *c, int argc, char **argv);
+int verb_flow_import(Flowctl *c, int argc, char **argv);
+int verb_flow_export(Flowctl *c, int argc, char **argv);
 int verb_run(Flowctl *c, int argc, char **argv);
 int verb_submit(Flowctl *c, int argc, char **argv);
 int verb_wait(Flowctl *c, int argc, char **argv);

@@ -64,7 +64,7 @@ static int unknown_option(const Flowctl *c, const char *word) {
 }
 
 static int unknown_verb(const Flowctl *c, const char *first, const char *second) {
-        const char *names[64], *near, *tail;
+        const char *names[128], *near, *tail;
         char word[128];
         size_t n = 0;
 
@@ -88,7 +88,7 @@ static int unknown_verb(const Flowctl *c, const char *first, const char *second)
 /* A family without its second word: "pool" is "pool list"; "config" is ambiguous. */
 static const char *const families[][2] = {
         { "job", "list" },    { "pool", "list" },   { "worker", "list" }, { "dead", "list" },
-        { "store", "stats" }, { "config", NULL },
+        { "store", "stats" }, { "config", NULL }, { "flow", "list" },
 };
 
 /* Finds the verb in the arguments; *ret_used says how many of them it took. Returns -1, or an exit status. */
