@@ -478,9 +478,15 @@ int flow_new(Host *host, const FlowConfig *config, const FlowOps *ops, void *use
 
 void flow_configure(Flow *f, const FlowConfig *config) {
         f->config = *config;
-        LIST_FOREACH(l, &f->sessions)
-                if (f->loaded)
-                        flow_changed(f, list_entry(l, FlowSession, link), NULL);
+        LIST_FOREACH(l, &f->sessions) {
+                FlowSession *s = list_entry(l, FlowSession, link);
+
+                if (kept_of(s)->retry_usec > 0) { /* the pool that was missing may be there now */
+                        kept_of(s)->retry_usec = 0;
+                        run_retry(s, realtime_usec());
+                }
+                flow_changed(f, s, NULL);
+        }
 }
 
 void flow_flush(Flow *f) {

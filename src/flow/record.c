@@ -376,13 +376,14 @@ int record_task(RecordTasks *all, FlowTaskRow *r) {
 
 int record_entry(FlowSession *s, const FlowEntryRow *r) {
         _cleanup_json_ json_object *o = NULL;
+        uint64_t next = s->next_entry, usec;
         const char *action, *task;
-        uint64_t usec;
         int k;
 
         if (parse(r->body, &o) < 0 || !(action = get_text(o, "action")) || number(o, "usec", INT64_MAX, &usec) < 0)
                 return -EBADMSG;
         k = session_log(s, NULL, action, get_text(o, "details"), usec);
+        s->next_entry = next; /* it has its number already */
         if (k < 0)
                 return k;
         FlowEntry *e = list_entry(s->log.prev, FlowEntry, link);
@@ -434,12 +435,13 @@ static int link_needs(const RecordTasks *all, size_t i, unsigned *lost) {
 }
 
 int record_finish(FlowSession *s, RecordTasks *all, unsigned *ret_lost) {
-        uint64_t next_entry = s->next_entry;
         unsigned lost = 0;
         int r = 0;
 
-        for (size_t i = 0; i < all->n && r >= 0; i++)
+        for (size_t i = 0; i < all->n && r >= 0; i++) {
+                all->tasks[i]->session = s; /* its policy is asked for by those that depend on it, which may be inserted before it */
                 r = link_needs(all, i, &lost);
+        }
         for (size_t i = 0; i < all->n && r >= 0; i++) {
                 FlowTask *t = all->tasks[i];
 
@@ -450,7 +452,6 @@ int record_finish(FlowSession *s, RecordTasks *all, unsigned *ret_lost) {
                         all->tasks[i] = NULL; /* the session's, now */
                 s->next_seq = MAX(s->next_seq, t->seq + 1);
         }
-        s->next_entry = next_entry;
         s->dirty_head = s->dirty_body = false;
         *ret_lost = lost;
         return r;

@@ -80,7 +80,7 @@ json_object *view_task(const FlowTask *t, bool whole) {
         put_text(o, "momentum_band", momentum_band(t->session->limits, t->momentum));
         put_text(o, "priority", flow_priority_to_string(t->priority));
         json_object_object_add(o, "dependencies", needs_of(t, false));
-        put_int(o, "unmet", t->n_unmet);
+        put_int(o, "unmet", task_ended(t) ? 0 : t->n_unmet);
         put_text(o, "on_failure", flow_policy_to_string(task_policy(t)));
         put_bool(o, "executable", t->work != NULL);
         put_bool(o, "finished", t->finished);
@@ -185,11 +185,11 @@ static json_object *recommendations(const FlowSession *s, const FlowSituation *s
         else if (situation->open == 0)
                 recommend(a, s->n_tasks > 0 ? "All tasks have ended: add more, or archive the session" : "There are no tasks yet: add some");
         if (s->counts[TASK_RESTING] > 0)
-                recommend(a, "%u tasks rest after %u pulses without progress: move, wake, split or cancel them", s->counts[TASK_RESTING], s->limits->stall_pulses);
+                recommend(a, "Resting after %u pulses without progress, to be moved, woken, split or cancelled: %u", s->limits->stall_pulses, s->counts[TASK_RESTING]);
         if (s->counts[TASK_BLOCKED] > 0)
-                recommend(a, "%u tasks are blocked: see why, and wake them when that is settled", s->counts[TASK_BLOCKED]);
+                recommend(a, "Blocked, to be woken when what they wait for is settled: %u", s->counts[TASK_BLOCKED]);
         if (s->counts[TASK_FAILED] > 0)
-                recommend(a, "%u tasks have failed", s->counts[TASK_FAILED]);
+                recommend(a, "Failed: %u", s->counts[TASK_FAILED]);
         if (situation->open > 0 && active == 0 && s->n_ready == 0 && s->counts[TASK_RESTING] + s->counts[TASK_BLOCKED] == 0 && !s->rest_mode)
                 recommend(a, "Nothing can be activated: every open task waits for another one");
         if (s->detector.state == FLOW_WANING && !s->rest_mode)

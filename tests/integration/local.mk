@@ -5,6 +5,7 @@ integration_tests += \
 	%D%/test-examples.py \
 	%D%/test-durable.py \
 	%D%/test-exec.py \
+	%D%/test-flow.py \
 	%D%/test-flowctl.py \
 	%D%/test-guardian.py \
 	%D%/test-hostile.py \

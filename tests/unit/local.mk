@@ -98,3 +98,8 @@ unit_tests += test-flow-state
 test_flow_state_SOURCES = %D%/test-flow-state.c
 test_flow_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_flow_state_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-flow-store
+test_flow_store_SOURCES = %D%/test-flow-store.c %D%/store-kit.h
+test_flow_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_flow_store_LDADD = $(UNIT_LIBS)
