@@ -7,4 +7,5 @@ dist_doc_DATA = \
 	SECURITY.md \
 	%D%/ARCHITECTURE.md \
 	%D%/benchmarks.md \
+	%D%/flow.md \
 	%D%/store.md

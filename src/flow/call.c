@@ -175,7 +175,8 @@ static int verb_expand(Call *c) {
         int r;
 
         if (c->session->n_tasks + 4 > c->flow->config.tasks_max)
-                return call_fail(c, "LimitReached", "session %s has %zu tasks, and FlowTasksMax=%u", c->session->id, c->session->n_tasks, c->flow->config.tasks_max);
+                return call_fail(c, "LimitReached", "session %s has %zu tasks, and FlowTasksMax=%u", c->session->id, c->session->n_tasks,
+                                 c->flow->config.tasks_max);
         r = session_expand(c->session, c->task, c->now, parts, &why);
         if (r < 0)
                 return call_refused(c, r, why);
@@ -225,7 +226,8 @@ static int verb_rest(Call *c) {
         if (!call_text(c, "duration", FLOW_TEXT_MAX, &duration))
                 return 0;
         if (flow_rest_until(duration, c->now, &until) < 0)
-                return call_fail(c, "FlowRefused", "'%.80s' is no duration; \"8 hours\", \"30min\", \"overnight\", \"extended\" and \"infinity\" are", duration);
+                return call_fail(c, "FlowRefused", "'%.80s' is no duration; \"8 hours\", \"30min\", \"overnight\", \"extended\" and \"infinity\" are",
+                                 duration);
         if (c->session->archived)
                 return call_fail(c, "FlowRefused", "session %s is archived", c->session->id);
         session_rest(c->session, until, c->now);

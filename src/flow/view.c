@@ -185,7 +185,8 @@ static json_object *recommendations(const FlowSession *s, const FlowSituation *s
         else if (situation->open == 0)
                 recommend(a, s->n_tasks > 0 ? "All tasks have ended: add more, or archive the session" : "There are no tasks yet: add some");
         if (s->counts[TASK_RESTING] > 0)
-                recommend(a, "Resting after %u pulses without progress, to be moved, woken, split or cancelled: %u", s->limits->stall_pulses, s->counts[TASK_RESTING]);
+                recommend(a, "Resting after %u pulses without progress, to be moved, woken, split or cancelled: %u", s->limits->stall_pulses,
+                          s->counts[TASK_RESTING]);
         if (s->counts[TASK_BLOCKED] > 0)
                 recommend(a, "Blocked, to be woken when what they wait for is settled: %u", s->counts[TASK_BLOCKED]);
         if (s->counts[TASK_FAILED] > 0)

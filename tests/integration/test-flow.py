@@ -343,6 +343,44 @@ def sessions_are_merged_in_one_step():
 
 
 @test
+def the_example_survives_what_is_killed_half_way():
+    example = SRC / 'examples'
+    with Flowd(start=False) as f:
+        for kind in ('worker', 'pool'):  # as they stand in the examples, but with somebody to recognise their processes by
+            text = (example / 'config' / (kind + 's') / ('shell.' + kind)).read_text()
+            f.write('%ss/shell.%s' % (kind, kind), text + ('Environment=%s\n' % f.marker.decode() if kind == 'worker' else ''))
+        f.start()
+        plan = subprocess.run([sys.executable, str(example / 'flow' / 'tree.py'), str(SRC / 'src')], stdout=subprocess.PIPE, check=True).stdout
+        n = len(json.loads(plan)['tasks'])
+        check(25 <= n <= 40, n)
+        f.flowctl('flow', 'submit', '-', '--quiet', input=plan, check_status=0)
+        completed = lambda: sum(s == 'completed' for s in states(f, 'tree').values())
+        wait_until(lambda: completed() >= 3)
+        pids = f.pids('shell')
+        if pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[0], signal.SIGKILL)
+        wait_until(lambda: completed() >= 6)
+        killed_and_back(f)
+        check(len(states(f, 'tree')) == n)
+        out = f.flowctl('flow', 'status', 'tree', '--follow', '--interval=50ms', check_status=1).stdout.decode()  # some have failed
+        contains(out, 'report', 'bad-skip')
+        after = states(f, 'tree')
+        equal({k: v for k, v in after.items() if v != 'completed'},
+              {'bad-fail': 'failed', 'bad-skip': 'failed', 'bad-continue': 'failed', 'after-fail': 'failed', 'after-skip': 'cancelled'})
+        once(f, 'tree')
+        # what it counted is what is there
+        counted = 0
+        for t in show(f, 'tree')['graph']:
+            if t['id'].startswith('count-'):
+                folder = t['payload'].split()[1].rpartition('/')[0]
+                expected = sum(p.read_bytes().count(b'\n') for p in pathlib.Path(folder).glob('*.[ch]'))
+                equal(int(t['result']), expected, folder)
+                counted += expected
+        contains(results(f, 'tree')['report'], '%d lines' % counted)
+
+
+@test
 def old_sessions_expire():
     with shell(FlowExpire='1s') as f:
         f.call('FlowCreate', session='a')

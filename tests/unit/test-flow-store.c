@@ -333,7 +333,8 @@ START_TEST(rows_that_cannot_be_are_refused) {
         static const char *const tasks[][2] = {
                 { "", "{}" }, { "[]", "{}" }, { "{}", "{}" }, { "{\"id\":\"a\",\"description\":\"b\",\"weight\":11}", "{}" },
                 { "{\"id\":\"a b\",\"description\":\"b\",\"weight\":1}", "{}" }, { "{\"id\":\"a\",\"description\":\"b\",\"weight\":1}", "{\"state\":8}" },
-                { "{\"id\":\"a\",\"description\":\"b\",\"weight\":1}", "{\"momentum\":10001}" }, { "{\"id\":\"a\",\"description\":\"b\",\"weight\":1,\"work\":{}}", "{}" },
+                { "{\"id\":\"a\",\"description\":\"b\",\"weight\":1}", "{\"momentum\":10001}" },
+                { "{\"id\":\"a\",\"description\":\"b\",\"weight\":1,\"work\":{}}", "{}" },
         };
         FlowThresholds limits;
         FlowIndex index;

@@ -11,6 +11,56 @@
 
 static Kit kit;
 
+/* clang-format off */
+#define SCHEMA_1 \
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL," \
+        "  pool TEXT NOT NULL, method TEXT, session TEXT, key TEXT, trace TEXT," \
+        "  kind INTEGER NOT NULL, payload_size INTEGER NOT NULL, priority INTEGER NOT NULL," \
+        "  attempts INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL, retries INTEGER NOT NULL, retry_usec INTEGER NOT NULL," \
+        "  accepted INTEGER NOT NULL, not_before INTEGER NOT NULL, deadline INTEGER NOT NULL, timeout INTEGER NOT NULL," \
+        "  dispatched INTEGER NOT NULL, finished INTEGER NOT NULL," \
+        "  worker TEXT, code TEXT, error TEXT, retry INTEGER NOT NULL, result_kind INTEGER NOT NULL, result_size INTEGER NOT NULL," \
+        "  payload_encoding INTEGER, payload_dictionary INTEGER, payload_stored INTEGER, payload_sum INTEGER, payload BLOB," \
+        "  result_encoding INTEGER, result_dictionary INTEGER, result_stored INTEGER, result_sum INTEGER, result BLOB) STRICT;" \
+        "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;" \
+        "CREATE TABLE keys (uid INTEGER NOT NULL, key TEXT NOT NULL, job INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (uid, key))" \
+        "  STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, method TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL) STRICT;" \
+        "CREATE INDEX keys_by_expiry ON keys (expires) WHERE expires > 0;" \
+        "CREATE INDEX jobs_by_pool ON jobs (pool) WHERE state >= 2;" \
+        "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;" \
+        "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;" \
+        "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;"
+
+#define ROWS_1 \
+        "INSERT INTO meta VALUES ('instance', 'first zeroth'), ('last_id', '999'), ('low', '100');" \
+        "INSERT INTO jobs VALUES (100, 0, 2, 1000, 'p', NULL, NULL, 'k', NULL, 0, 5, -3, 1, 0, 0, 2, 0, 1700000000000000, 0, 0, 0, 0, 0," \
+        "  NULL, NULL, NULL, 0, 0, 0, 0, 0, 5, 2279893644, x'68656c6c6f', NULL, NULL, NULL, NULL, NULL);" \
+        "INSERT INTO jobs VALUES (200, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 1800, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0," \
+        "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 1, 0, 23, 83261775, NULL, NULL, NULL, NULL, NULL, NULL);" \
+        "INSERT INTO bodies VALUES (400, x'28b52ffd6008066d000030666c6f7764200100ffe62f45');" \
+        "INSERT INTO jobs VALUES (250, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 2000, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0," \
+        "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 0, 0, 2000, 343742838, NULL, NULL, NULL, NULL, NULL, NULL);" \
+        "INSERT INTO bodies VALUES (500, CAST(replace(hex(zeroblob(1000)), '0', 'x') AS BLOB));" \
+        "INSERT INTO jobs VALUES (300, 3, 2, 1000, 'q', 'm', NULL, 'e', NULL, 0, 5, 0, 1, 0, 1, 0, 0, 1700000000000000, 0, 0, 0," \
+        "  1700000001000000, 1700000002000000, 'q/1', 'Exit', 'exit status 1', 1, 1, 2," \
+        "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d');" \
+        "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);"
+
+#define SCHEMA_FLOW \
+        "CREATE TABLE flow_sessions (number INTEGER PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL, moving TEXT NOT NULL) STRICT;" \
+        "CREATE TABLE flow_tasks (session INTEGER NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, moving TEXT NOT NULL, result BLOB," \
+        "  PRIMARY KEY (session, seq)) STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE flow_log (session INTEGER NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (session, number))" \
+        "  STRICT, WITHOUT ROWID;"
+
+#define ROWS_FLOW \
+        "INSERT INTO flow_sessions VALUES (4, 9, '{\"id\":\"s\"}', '{}');" \
+        "INSERT INTO flow_tasks VALUES (4, 1, '{\"id\":\"a\"}', '{\"state\":3}', x'6f6b'), (4, 2, '{\"id\":\"b\"}', '{}', NULL);" \
+        "INSERT INTO flow_log VALUES (4, 3, '{\"action\":\"x\"}');"
+/* clang-format on */
+
 /* What every fixture holds: job 100 queued, with a payload in its row; 200 running, with one apart, compressed; 250 the same, not compressed;
  * 300 failed, with a result; key "k" of job 100, live; key "e" of job 300, until 2100. */
 static const struct {
@@ -20,39 +70,13 @@ static const struct {
 } fixtures[] = {
         {
                 1,
-                "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
-                "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL,"
-                "  pool TEXT NOT NULL, method TEXT, session TEXT, key TEXT, trace TEXT,"
-                "  kind INTEGER NOT NULL, payload_size INTEGER NOT NULL, priority INTEGER NOT NULL,"
-                "  attempts INTEGER NOT NULL, crashes INTEGER NOT NULL, failures INTEGER NOT NULL, retries INTEGER NOT NULL, retry_usec INTEGER NOT NULL,"
-                "  accepted INTEGER NOT NULL, not_before INTEGER NOT NULL, deadline INTEGER NOT NULL, timeout INTEGER NOT NULL,"
-                "  dispatched INTEGER NOT NULL, finished INTEGER NOT NULL,"
-                "  worker TEXT, code TEXT, error TEXT, retry INTEGER NOT NULL, result_kind INTEGER NOT NULL, result_size INTEGER NOT NULL,"
-                "  payload_encoding INTEGER, payload_dictionary INTEGER, payload_stored INTEGER, payload_sum INTEGER, payload BLOB,"
-                "  result_encoding INTEGER, result_dictionary INTEGER, result_stored INTEGER, result_sum INTEGER, result BLOB) STRICT;"
-                "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
-                "CREATE TABLE keys (uid INTEGER NOT NULL, key TEXT NOT NULL, job INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (uid, key))"
-                "  STRICT, WITHOUT ROWID;"
-                "CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, method TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL) STRICT;"
-                "CREATE INDEX keys_by_expiry ON keys (expires) WHERE expires > 0;"
-                "CREATE INDEX jobs_by_pool ON jobs (pool) WHERE state >= 2;"
-                "CREATE INDEX jobs_by_method ON jobs (method) WHERE state >= 2 AND method IS NOT NULL;"
-                "CREATE INDEX jobs_by_session ON jobs (session) WHERE state >= 2 AND session IS NOT NULL;"
-                "CREATE INDEX jobs_by_state ON jobs (state) WHERE state > 2;",
-
-                "INSERT INTO meta VALUES ('instance', 'first zeroth'), ('last_id', '999'), ('low', '100');"
-                "INSERT INTO jobs VALUES (100, 0, 2, 1000, 'p', NULL, NULL, 'k', NULL, 0, 5, -3, 1, 0, 0, 2, 0, 1700000000000000, 0, 0, 0, 0, 0,"
-                "  NULL, NULL, NULL, 0, 0, 0, 0, 0, 5, 2279893644, x'68656c6c6f', NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO jobs VALUES (200, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 1800, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 1, 0, 23, 83261775, NULL, NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO bodies VALUES (400, x'28b52ffd6008066d000030666c6f7764200100ffe62f45');"
-                "INSERT INTO jobs VALUES (250, 1, 1, 1000, 'p', 'm', 's', NULL, 't', 2, 2000, 0, 2, 1, 0, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 0, 'p/0', NULL, NULL, 0, 0, 0, 0, 0, 2000, 343742838, NULL, NULL, NULL, NULL, NULL, NULL);"
-                "INSERT INTO bodies VALUES (500, CAST(replace(hex(zeroblob(1000)), '0', 'x') AS BLOB));"
-                "INSERT INTO jobs VALUES (300, 3, 2, 1000, 'q', 'm', NULL, 'e', NULL, 0, 5, 0, 1, 0, 1, 0, 0, 1700000000000000, 0, 0, 0,"
-                "  1700000001000000, 1700000002000000, 'q/1', 'Exit', 'exit status 1', 1, 1, 2,"
-                "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d');"
-                "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);",
+                SCHEMA_1,
+                ROWS_1,
+        },
+        {
+                2,
+                SCHEMA_1 SCHEMA_FLOW,
+                ROWS_1 ROWS_FLOW,
         },
 };
 
@@ -115,6 +139,43 @@ static void expect_jobs(Kit *k) {
         ck_assert_uint_eq(store_last_id(k->store), 999);
 }
 
+/* Rows of a session, of one that has them: counted, and what one holds. */
+typedef struct FlowRows {
+        unsigned sessions, tasks, entries;
+} FlowRows;
+
+static int on_session(FlowSessionRow *r, void *userdata) {
+        ((FlowRows *) userdata)->sessions++;
+        ck_assert_uint_eq(r->number, 4);
+        ck_assert_uint_eq(r->revision, 9);
+        ck_assert_str_eq(r->body, "{\"id\":\"s\"}");
+        return 0;
+}
+
+static int on_task(FlowTaskRow *r, void *userdata) {
+        ((FlowRows *) userdata)->tasks++;
+        ck_assert(r->has_result == (r->seq == 1));
+        if (r->has_result)
+                ck_assert_str_eq(r->result, "ok");
+        return 0;
+}
+
+static int on_entry(FlowEntryRow *r, void *userdata) {
+        ((FlowRows *) userdata)->entries++;
+        ck_assert_uint_eq(r->number, 3);
+        return 0;
+}
+
+static void expect_flow(Kit *k, bool there) {
+        static const FlowSink sink = { on_session, on_task, on_entry, NULL };
+        FlowRows n = {};
+
+        ck_assert_int_eq(store_load_flow(k->store, &sink, &n), 0);
+        ck_assert_uint_eq(n.sessions, there ? 1 : 0);
+        ck_assert_uint_eq(n.tasks, there ? 2 : 0);
+        ck_assert_uint_eq(n.entries, there ? 1 : 0);
+}
+
 START_TEST(test_bring_forward) {
         Kit *k = &kit;
 
@@ -131,6 +192,7 @@ START_TEST(test_bring_forward) {
                 kit_sql(k->path, set);
                 kit_open_well(k);
                 expect_jobs(k);
+                expect_flow(k, strstr(fixtures[i].schema, "flow_sessions"));
 
                 /* It works as any other. */
                 StoreRequest *r = kit_add(1000, kit_blob(1, 1));
