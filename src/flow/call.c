@@ -284,14 +284,19 @@ static int verb_list(Call *c) {
         return 0;
 }
 
+/* Payloads, results and contexts are for those whose they are, as those of jobs. */
+static bool may_read(const Call *c) {
+        return c->who->operator_ || c->session->uid == c->who->uid;
+}
+
 static int verb_show(Call *c) {
         if (!c->task) {
                 c->call->result = json_object_new_object();
-                json_object_object_add(c->call->result, "session", view_session_whole(c->session, get_bool(c->args, "all"), SHOWN_ENTRIES));
+                json_object_object_add(c->call->result, "session", view_session_whole(c->session, get_bool(c->args, "all") && may_read(c), SHOWN_ENTRIES));
                 return 0;
         }
         json_object *o = view_session(c->session), *a = json_object_new_array();
-        json_object_array_add(a, view_task(c->task, true));
+        json_object_array_add(a, view_task(c->task, may_read(c)));
         json_object_object_add(o, "graph", a);
         c->call->result = json_object_new_object();
         json_object_object_add(c->call->result, "session", o);
@@ -305,6 +310,8 @@ static int verb_explain(Call *c) {
 }
 
 static int verb_export(Call *c) {
+        if (!may_read(c))
+                return call_fail(c, "NotPermitted", "session %s belongs to uid %u", c->session->id, (unsigned) c->session->uid);
         c->call->result = json_object_new_object();
         json_object_object_add(c->call->result, "file", transfer_export(c->session));
         return 0;

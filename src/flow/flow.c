@@ -292,6 +292,7 @@ int flow_merged(Flow *f, FlowSession *into, FlowSession *from) {
                 return -ENOMEM;
         gone->next = kept_of(into)->others;
         kept_of(into)->others = gone;
+        kept_of(into)->retry_usec = MAX(kept_of(into)->retry_usec, kept_of(from)->retry_usec);
         if (f->ops->changed)
                 f->ops->changed(f->userdata, from->id);
         forget(f, from);
@@ -417,6 +418,20 @@ static int take_session(Flow *f, FlowSession *s) {
         return 0;
 }
 
+/* Damage may have taken rows that nobody would write again. */
+static void rewrite(Flow *f) {
+        bool damaged = store_health(f->store) == STORE_DAMAGED;
+
+        if (damaged && !f->rewritten)
+                LIST_FOREACH(l, &f->sessions) {
+                        Kept *k = kept_of(list_entry(l, FlowSession, link));
+
+                        k->whole = true;
+                        make_dirty(f, k);
+                }
+        f->rewritten = damaged;
+}
+
 int flow_load(Flow *f, Store *store) {
         static const FlowSink sink = { on_session, on_task, on_entry, on_again };
         Loading l = { .flow = f };
@@ -424,14 +439,19 @@ int flow_load(Flow *f, Store *store) {
         int r;
 
         f->store = store;
-        if (!store || f->loaded)
+        if (!store)
                 return 0;
+        if (f->loaded) {
+                rewrite(f);
+                return 0;
+        }
         list_init(&l.sessions);
         r = store_load_flow(store, &sink, &l);
-        if (r < 0 || store_health(store) == STORE_OFF || store_needs_load(store)) {
+        if (r <= 0) {
                 on_again(&l);
                 return r;
         }
+        r = 0;
         finish_session(&l);
         f->loaded = true;
         f->last_number = l.last_number;

@@ -39,8 +39,8 @@ Flow *flow_free(Flow *f);
 DEFINE_CLEANUP(Flow *, flow_free);
 /* Changed thresholds, and limits. */
 void flow_configure(Flow *f, const FlowConfig *config);
-/* The store is there, with its jobs loaded: takes over the sessions of an earlier run, once; what is active goes on. NULL takes the store away.
- * Returns 0 or -errno. */
+/* The store is there, or its health has changed: takes over the sessions of an earlier run, once its jobs are loaded; what is active goes on.
+ * NULL takes the store away. Returns 0 or -errno. */
 int flow_load(Flow *f, Store *store);
 /* Progress that waits to be stored does not wait any longer: before a re-exec. */
 void flow_flush(Flow *f);

@@ -30,6 +30,7 @@ struct Flow {
         FlowConfig config;
         Store *store;
         bool loaded, stopping;
+        bool rewritten;    /* because the store is damaged: all sessions, once */
         Map by_id;         /* FlowSession.by_id */
         List sessions;     /* FlowSession.link */
         unsigned n_sessions, n_archived;

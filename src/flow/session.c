@@ -178,6 +178,7 @@ void session_begin(FlowSession *s, FlowTask *t, uint64_t now) {
 
                 if (!task_ended(on) || graph_met(on))
                         continue;
+                free(t->error);
                 t->error = str_printf("its dependency %s %s", on->id, on->state == TASK_FAILED ? "failed" : "was cancelled");
                 session_event(s, t, on->state == TASK_FAILED && task_policy(on) == FLOW_POLICY_FAIL ? TASK_EVENT_FAIL : TASK_EVENT_CANCEL, now);
                 return;

@@ -107,11 +107,11 @@ static void on_changed(Store *s, void *userdata) {
                 if (store_last_instances(s))
                         (void) leftovers_kill(&m->host, store_last_instances(s));
                 r = load(m);
-                if (r >= 0)
-                        r = flow_load(m->flow, s);
                 if (r < 0)
                         event_send(&m->host, EVENT_STORE, NULL, "The jobs of an earlier run cannot be taken: %s; restart flowd", strerror(-r));
         }
+        if (flow_load(m->flow, s) < 0)
+                event_send(&m->host, EVENT_STORE, NULL, "The sessions of an earlier run cannot be taken: out of memory; restart flowd");
         event_send(&m->host, EVENT_STORE, NULL, "The store is %s%s%s", store_health_to_string(store_health(s)), why ? ": " : " again", strempty(why));
         hot_defer(&m->host.hot, &m->changed);
 }

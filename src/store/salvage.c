@@ -235,7 +235,9 @@ static int copy_all(Salvager *s) {
         if (r >= 0)
                 r = copy_table(s, "SELECT uid, key, job, expires FROM keys", "INSERT INTO keys (uid, key, job, expires) VALUES (?1, ?2, ?3, ?4)", 4);
         if (r >= 0)
-                r = copy_table(s, "SELECT number, revision, body, moving FROM flow_sessions",
+                /* Rows of tasks may be missing: a running flowd, which has all of them, is to find another revision than it knows, and to write
+                 * the session anew. */
+                r = copy_table(s, "SELECT number, revision + 1000000, body, moving FROM flow_sessions",
                                "INSERT INTO flow_sessions (number, revision, body, moving) VALUES (?1, ?2, ?3, ?4)", 4);
         if (r >= 0)
                 r = copy_table(s, "SELECT session, seq, body, moving, result FROM flow_tasks",

@@ -308,11 +308,13 @@ int store_load_flow(Store *s, const FlowSink *sink, void *userdata) {
         while (s->db.sql && s->loaded) {
                 s->db.trouble = STORE_OK;
                 r = db_flow_load(&s->db, sink, userdata);
-                if (r >= 0 || s->db.trouble == STORE_OK)
+                if (r >= 0 || s->db.trouble == STORE_OK) {
+                        r = r < 0 ? r : 1;
                         break;
+                }
                 sink->again(userdata);
-                r = writer_trouble(s);
-                if (r < 0) /* it does not work now; what is there stays where it is */
+                r = 0;
+                if (writer_trouble(s) < 0) /* it does not work now; what is there stays where it is */
                         break;
         }
         (void) pthread_mutex_unlock(&s->db_lock);

@@ -138,7 +138,8 @@ void store_configure(Store *s, const StoreConfig *c);
  * takes. `job` takes over what is in the record. Jobs whose payload was damaged are not among them: they are ended as failed, with code "PayloadDamaged".
  * Returns 0, or what `job` returned below 0. */
 int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata);
-/* Every flow session, as store_load() does it, behind that. Returns 0, or what the sink returned below 0. */
+/* Every flow session, as store_load() does it, behind that. Returns 1; 0 where they cannot be read now (again when
+ * `changed` was called); or what the sink returned below 0. */
 int store_load_flow(Store *s, const FlowSink *sink, void *userdata);
 /* Whether there is a database whose jobs were not loaded yet; it could not be opened earlier. No job is accepted until they are. */
 bool store_needs_load(const Store *s);
