@@ -232,9 +232,18 @@ void session_set_momentum(FlowSession *s, FlowTask *t, unsigned momentum) {
         session_touch(s, t, false);
 }
 
+/* Whether an event leads from the one state to the other. */
+static bool leads(TaskState from, TaskState to) {
+        for (TaskEvent e = 0; e < _TASK_EVENT_MAX; e++)
+                if (task_state_next(from, e) == (int) to)
+                        return true;
+        return false;
+}
+
 static void apply(FlowSession *s, FlowTask *t, TaskState state, uint64_t now) {
         if (state == t->state)
                 return;
+        assert(leads(t->state, state));
         balance_remove(s, t);
         s->counts[t->state]--;
         s->counts[state]++;

@@ -122,4 +122,5 @@ for line in wrong[:50]:
 if wrong:
     print('%d things are wrong' % len(wrong))
     sys.exit(1)
-print('%d jobs were accepted, %d were told of, %d attempts were made: each ended once, as it should; so did %d plans' % (len(payloads), len(told), n_attempts, whole))
+print('%d jobs were accepted, %d were told of, %d attempts were made: each ended once, as it should; so did %d plans' %
+      (len(payloads), len(told), n_attempts, whole))

@@ -401,5 +401,5 @@ START_TEST(rows_that_cannot_be_are_refused) {
 }
 END_TEST
 
-UNIT_MAIN("flow-store", what_is_loaded_is_what_was_there, a_change_is_of_the_revision_that_it_names, a_long_work_log_is_cut_at_its_beginning, sessions_survive_a_salvage,
-          rows_that_cannot_be_are_refused)
+UNIT_MAIN("flow-store", what_is_loaded_is_what_was_there, a_change_is_of_the_revision_that_it_names, a_long_work_log_is_cut_at_its_beginning,
+          sessions_survive_a_salvage, rows_that_cannot_be_are_refused)
