@@ -215,6 +215,7 @@ START_TEST(momentum_stalls_and_completes) {
         ck_assert_uint_eq(a->momentum, 2000);
         ck_assert_uint_eq(k.s->load, 0);
         ck_assert_int_eq(session_pulse(k.s, a, 3000, k.now, &why), 0);
+        ck_assert_int_eq(a->state, TASK_QUEUED); /* the balance decides */
         settle(&k);
         ck_assert_int_eq(a->state, TASK_ACTIVE);
         ck_assert_uint_eq(a->momentum, 3000); /* not reset */
@@ -621,7 +622,11 @@ START_TEST(the_balance_is_that_of_the_oracle) {
                 kit_init(&k);
                 k.s->policy = (FlowPolicy) (round % 3);
                 for (unsigned i = 0; i < STEPS; i++) {
+                        size_t n = shadow_take(k.s, all);
+
                         random_step(&k, &random);
+                        for (size_t t = 0; t < n; t++) /* nothing but the balance activates */
+                                ck_assert(shadow_loads(&all[t]) || !task_loads(all[t].task));
                         settle_both(&k, all, base);
                 }
                 drain(&k, all, base);

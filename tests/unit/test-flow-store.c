@@ -119,6 +119,15 @@ static void expect_same(FlowSession *a, FlowSession *b, uint64_t seed) {
         }
         json_object_put(x);
         json_object_put(y);
+        for (List *l = a->tasks.next, *m = b->tasks.next; l != &a->tasks; l = l->next, m = m->next) {
+                const FlowTask *o = list_entry(l, FlowTask, link), *loaded = list_entry(m, FlowTask, link);
+
+                ck_assert_uint_eq(o->seq, loaded->seq);
+                ck_assert_uint_eq(o->stalls, loaded->stalls);
+                ck_assert(o->finished == loaded->finished && o->umbrella == loaded->umbrella && o->refused == loaded->refused && o->own_policy == loaded->own_policy);
+                ck_assert_uint_eq(o->result_size, loaded->result_size);
+                ck_assert_uint_eq(o->job_id, loaded->job_id);
+        }
         detector_format(&a->detector, p);
         detector_format(&b->detector, q);
         ck_assert_str_eq(p, q);
