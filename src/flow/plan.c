@@ -83,6 +83,8 @@ static int parse_payload(json_object *o, FlowWork *w, char **reterr) {
         if (!w->payload)
                 return refuse(-ENOMEM, reterr, "out of memory");
         w->payload_size = strlen(w->payload);
+        if (v && json_object_is_type(v, json_type_string) && (size_t) json_object_get_string_len(v) != w->payload_size)
+                return refuse(-EINVAL, reterr, "its payload has a NUL in it; text and JSON have none");
         if (w->payload_size > FLOW_PAYLOAD_MAX)
                 return refuse(-EINVAL, reterr, "its payload is larger than %u bytes", FLOW_PAYLOAD_MAX);
         return 0;

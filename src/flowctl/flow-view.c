@@ -50,6 +50,12 @@ static void print_bar(double percent, bool utf8) {
         putchar(']');
 }
 
+/* What somebody has written, on one line; it must not control the terminal. */
+static void print_plain(const char *s) {
+        for (; *s; s++)
+                putchar((unsigned char) *s < 0x20 || *s == 0x7f ? ' ' : *s);
+}
+
 static void print_task_line(json_object *t, bool colours, bool utf8) {
         const char *state = strna(json_text(t, "state")), *id = strna(json_text(t, "id")), *description = json_text(t, "description");
         const char *error = json_text(t, "error");
@@ -58,10 +64,15 @@ static void print_task_line(json_object *t, bool colours, bool utf8) {
                colour(colours, COLOUR_BOLD), id, colour(colours, COLOUR_NORMAL));
         print_bar(json_float(t, "momentum"), utf8);
         printf(" %s%s%s", colour(colours, task_colour(state)), state, colour(colours, COLOUR_NORMAL));
-        if (description && !streq(description, id))
-                printf("  %s", description);
-        if (error && !streq(state, "completed"))
-                printf("  %s(%s)%s", colour(colours, COLOUR_DIM), error, colour(colours, COLOUR_NORMAL));
+        if (description && !streq(description, id)) {
+                fputs("  ", stdout);
+                print_plain(description);
+        }
+        if (error && !streq(state, "completed")) {
+                printf("  %s(", colour(colours, COLOUR_DIM));
+                print_plain(error);
+                printf(")%s", colour(colours, COLOUR_NORMAL));
+        }
         putchar('\n');
 }
 
@@ -99,8 +110,9 @@ static void print_head(json_object *s, bool colours) {
         const char *purpose = json_text(s, "purpose");
         char buf[NUMBER_SIZE];
 
-        printf("%s%s%s%s%s\n", colour(colours, COLOUR_BOLD), strna(json_text(s, "id")), colour(colours, COLOUR_NORMAL), purpose ? " - " : "",
-               strempty(purpose));
+        printf("%s%s%s%s", colour(colours, COLOUR_BOLD), strna(json_text(s, "id")), colour(colours, COLOUR_NORMAL), purpose ? " - " : "");
+        print_plain(strempty(purpose));
+        putchar('\n');
         field_print(colours, "State", "%s", strna(json_text(s, "state")));
         if (json_text(s, "why"))
                 field_print(colours, "Why", "%s", json_text(s, "why"));
@@ -177,8 +189,14 @@ void flow_print_session(const Flowctl *c, json_object *s, bool task) {
                 json_object *e = json_object_array_get_idx(log, i);
                 const char *of = json_text(e, "task"), *details = json_text(e, "details");
 
-                printf("  %s  %s%s%s%s%s%s\n", format_time(buf, (uint64_t) json_int(e, "time_usec")), strempty(of), of ? ": " : "",
-                       strempty(json_text(e, "action")), details ? " (" : "", strempty(details), details ? ")" : "");
+                printf("  %s  %s%s", format_time(buf, (uint64_t) json_int(e, "time_usec")), strempty(of), of ? ": " : "");
+                print_plain(strempty(json_text(e, "action")));
+                if (details) {
+                        fputs(" (", stdout);
+                        print_plain(details);
+                        putchar(')');
+                }
+                putchar('\n');
         }
 }
 
@@ -196,8 +214,11 @@ void flow_print_status(json_object *s) {
                 if (json_int(s, states[i]) > (int64_t) json_length(a))
                         printf("  and %" PRId64 " more %s ones\n", json_int(s, states[i]) - (int64_t) json_length(a), states[i]);
         }
-        for (size_t i = 0; i < json_length(recommendations); i++)
-                printf("%s%s.\n", i == 0 ? "\n" : "", strempty(json_object_get_string(json_object_array_get_idx(recommendations, i))));
+        for (size_t i = 0; i < json_length(recommendations); i++) {
+                fputs(i == 0 ? "\n" : "", stdout);
+                print_plain(strempty(json_object_get_string(json_object_array_get_idx(recommendations, i))));
+                puts(".");
+        }
 }
 
 void flow_print_explanation(json_object *e) {

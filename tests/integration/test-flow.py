@@ -224,6 +224,7 @@ def what_is_wrong_is_refused_whole():
         bad('both have the id a', graph=[task('a'), task('a')])
         bad('does not depend on a', graph=[task('a'), task('b', '${task.a.result}')])
         bad("'wieght'", graph=[task('a', wieght=3)])
+        bad('a NUL', graph=[task('a', 'x\0y')])
         bad('1 to 10', graph=[task('a', weight=11)])
         bad('task 2 (b)', 'on_failure', graph=[task('a'), task('b', on_failure='panic')])
         equal(states(f, 's'), {})
