@@ -8,17 +8,17 @@ nobase_dist_samples_DATA = \
 	%D%/c/submit.c \
 	%D%/c/upper.c \
 	%D%/config/pools/reverse-sh.pool \
-	%D%/config/pools/shell.pool \
 	%D%/config/pools/sort-javascript.pool \
 	%D%/config/pools/upper.pool \
 	%D%/config/pools/words-python.pool \
 	%D%/config/pools/words-sh.pool \
 	%D%/config/workers/reverse-sh.worker \
-	%D%/config/workers/shell.worker \
 	%D%/config/workers/sort-javascript.worker \
 	%D%/config/workers/upper.worker \
 	%D%/config/workers/words-python.worker \
 	%D%/config/workers/words-sh.worker \
+	%D%/flow/pools/shell.pool \
+	%D%/flow/workers/shell.worker \
 	%D%/systemd/flow-nightly.service \
 	%D%/systemd/flow-nightly.timer
 nobase_dist_samples_SCRIPTS = \

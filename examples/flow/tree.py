@@ -6,7 +6,8 @@
 
 For each folder that has C files a task counts its lines and another one compresses them (fan-out); totals and a report wait for
 all of them (fan-in). Three branches fail on purpose, one with each policy, so that it can be seen what becomes of those that
-depend on them. The pool "shell" runs a payload as a script of /bin/sh; see ../config.
+depend on them. The pool "shell" runs a payload as a script of /bin/sh: start flowd with --config=DIR
+(or FLOWD_CONFIG=DIR) of this folder.
 """
 
 import json

@@ -345,13 +345,13 @@ def sessions_are_merged_in_one_step():
 
 @test
 def the_example_survives_what_is_killed_half_way():
-    example = SRC / 'examples'
+    example = SRC / 'examples' / 'flow'
     with Flowd(start=False) as f:
         for kind in ('worker', 'pool'):  # as they stand in the examples, but with somebody to recognise their processes by
-            text = (example / 'config' / (kind + 's') / ('shell.' + kind)).read_text()
+            text = (example / (kind + 's') / ('shell.' + kind)).read_text()
             f.write('%ss/shell.%s' % (kind, kind), text + ('Environment=%s\n' % f.marker.decode() if kind == 'worker' else ''))
         f.start()
-        plan = subprocess.run([sys.executable, str(example / 'flow' / 'tree.py'), str(SRC / 'src')], stdout=subprocess.PIPE, check=True).stdout
+        plan = subprocess.run([sys.executable, str(example / 'tree.py'), str(SRC / 'src')], stdout=subprocess.PIPE, check=True).stdout
         n = len(json.loads(plan)['tasks'])
         check(25 <= n <= 40, n)
         f.flowctl('flow', 'submit', '-', '--quiet', input=plan, check_status=0)
