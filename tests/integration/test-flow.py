@@ -381,6 +381,43 @@ def the_example_survives_what_is_killed_half_way():
         contains(results(f, 'tree')['report'], '%d lines' % counted)
 
 
+def sql(f, *statements):
+    with contextlib.closing(sqlite3.connect(f.state + '/flowd.db', timeout=10)) as db, db:
+        for s in statements:
+            db.execute(s)
+
+
+@test
+def rows_that_were_lost_are_written_anew():
+    with shell() as f:
+        f.call('FlowSubmit', session='s', graph=[task('x', 'echo x'), task('y', needs=['x']), task('z')])
+        wait_until(lambda: states(f, 's')['y'] == 'active')
+        sql(f, 'DELETE FROM flow_sessions', 'DELETE FROM flow_tasks', 'DELETE FROM flow_log')
+        f.call('FlowPulse', session='s', task='z', action='goes on')  # which is answered when all of it is there again
+        before = comparable(show(f, 's'))
+        killed_and_back(f)
+        equal(comparable(show(f, 's')), before)
+
+
+@test
+def a_damaged_store_keeps_what_can_be_read():
+    with shell() as f:
+        f.call('FlowSubmit', session='s', graph=[task('x', 'echo x'), task('y', needs=['x'])])
+        wait_until(lambda: states(f, 's')['y'] == 'active')
+        before = comparable(show(f, 's'))
+        f.stop()
+        sql(f, 'DROP TABLE keys')
+        f.start()
+        equal(f.status()['state'], 'degraded')
+        equal(comparable(show(f, 's')), before)
+        refused(f, 'FlowPulse', 'StoreUnavailable', 'accept-loss', session='s', task='y')
+        f.call('AcceptLoss')
+        wait_until(lambda: f.status()['state'] == 'running')
+        f.call('FlowComplete', session='s', task='y')
+        killed_and_back(f)
+        equal(states(f, 's'), {'x': 'completed', 'y': 'completed'})
+
+
 @test
 def old_sessions_expire():
     with shell(FlowExpire='1s') as f:
