@@ -12,8 +12,8 @@
 #include "unit.h"
 
 #define START 1000000000000ULL
-#define ROUNDS 6U
-#define STEPS 250U
+#define ROUNDS 3U
+#define STEPS 150U
 #define LOAD_EVERY 10U
 
 typedef struct Loaded {
