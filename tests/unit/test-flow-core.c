@@ -12,8 +12,8 @@
 #include "unit.h"
 
 #define START 1000000000000ULL
-#define ROUNDS 25U
-#define STEPS 250U
+#define ROUNDS 15U
+#define STEPS 200U
 
 typedef struct Kit {
         FlowIndex index;
