@@ -16,6 +16,8 @@ void pool_touched(Pool *p);
 /* The workers that it keeps however little there is to do. */
 unsigned pool_floor(const Pool *p);
 void pool_fail_queue(Pool *p, const char *code, const char *why);
+/* A job that came to the queue of a pool that has failed meanwhile goes elsewhere, or ends, like those that stood in it then. */
+void pool_fail_late(Pool *p, Job *j);
 
 /* deaths.c. `w` is NULL where none could be started. */
 void pool_note_death(Pool *p, const Worker *w, const char *how);

@@ -296,6 +296,7 @@ void pool_move(Pool *to, Job *j) {
         pool_dispatch_later(from);
         j->pool = to;
         j->pool_name = to->name;
+        cached_moved(to, j);
         place(to, j); /* its attempt is recorded, and so is the pool that has accepted it, for good: the payload's sum covers that */
 }
 

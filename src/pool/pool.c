@@ -228,6 +228,13 @@ void pool_fail_queue(Pool *p, const char *code, const char *why) {
                            strna(why));
 }
 
+void pool_fail_late(Pool *p, Job *j) {
+        QueuedEnd end = { .pool = p, .code = "PoolUnavailable", .why = p->reason };
+
+        if ((p->permanent || p->breaker != BREAKER_CLOSED) && p->n_usable == 0)
+                fail_one(j, &end);
+}
+
 static void permanent(Pool *p, Worker *w, const EventFields *f) {
         pool_note_death(p, w, "exited with status 125");
         p->permanent = true;
