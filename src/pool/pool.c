@@ -592,7 +592,7 @@ void pool_close(Pool *p) {
         hook_hurry(p, HOOK_CLOSE_USEC);
         p->target = 0;
         if (!p->stopping)
-                pool_leave_waiting(p);
+                pool_leave_waiting(p, false);
         pool_dispatch_later(p);
 }
 
@@ -621,6 +621,8 @@ bool pool_empty(const Pool *p) {
 
 void pool_abort(Pool *p, const char *why) {
         pool_leave_queue(p);
+        if (!p->stopping)
+                pool_leave_waiting(p, true);
         pool_fail_queue(p, "PoolUnavailable", why);
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);

@@ -581,6 +581,43 @@ for line in sys.stdin:
 
 
 @test
+def hits_start_no_workers():
+    with Counted(pool_keys={'Tier': 'warm', 'Min': 0, 'Max': 4, 'PreWarm': 'yes'}) as f, f.jobs() as j:
+        gate = f.gate()
+        first = j.submit('p', gate.payload, 'gate', kind=TEXT)
+        wait_until(lambda: f.runs() == 1)
+        begun = time.monotonic()
+        while time.monotonic() < begun + 0.5: # so long each takes, as far as the pool knows
+            j.pump(0.05)
+        gate.open()
+        ended(j.result(first), gate.payload, None)
+        f.kept()
+        for n in range(200):
+            run(j, gate.payload, 'hit', method='gate')
+        equal(len(f.workers('p')), 1)
+
+
+@test
+def a_pool_that_closes_in_time_leaves_no_durable_follower():
+    with Counted() as f, f.jobs() as j:
+        f.call('SpawnPool', name='s', worker_type='w', min=1, max=1)
+        gate = f.gate()
+        ids = [j.submit('s', gate.payload, 'gate', kind=TEXT, durable=2, detached=1) for _ in range(3)]
+        ids = [j.job_id(i) for i in ids]
+        wait_until(lambda: f.runs() == 1 and f.pool('s')['queued'] == 2)
+        f.call('ClosePool', pool='s', timeout_usec=100000)
+        wait_until(lambda: [p['name'] for p in f.call('ListPools')['pools']] == ['p'], 20)
+        equal(f.runs(), 1)
+        # as for any other that was recorded, a pool of its name goes on with them
+        wait_until(lambda: sorted(f.job(i)['state'] for i in ids) == ['cancelled', 'queued', 'queued'])
+        gate.open()
+        f.call('SpawnPool', name='s', worker_type='w', min=1, max=1)
+        for i in ids:
+            r = j.result(j.wait(i))
+            check(r.outcome in ('completed', 'cancelled'), r)
+
+
+@test
 def what_another_type_answers_is_another_answer():
     with Counted(pool_keys={'Tier': 'hot', 'BreakerCrashes': 1, 'BreakerCooldown': '1h'}, MaxCrashes=2) as f, f.jobs() as j:
         with open(f.dir + '/other.py', 'w') as out:
