@@ -4,7 +4,7 @@
  * Between acceptance and queue. A job whose method is cacheable joins a *flight*: all jobs under way that have one key. The first one is its
  * leader; the others, its followers, stand among the waiting jobs of their pools. A flight goes through these states:
  *
- *      searching   the store is asked; the leader waits like the others. A hit ends them all; a miss queues the leader
+ *      searching   the store is asked; the leader waits like the others. A hit ends them all; a miss queues the leader, and so does no answer in time
  *      running     the leader is queued, runs, or is tried again
  *      done        the leader has ended in a way that counts for all: they end likewise, and so does whoever comes while the result is being kept
  *
@@ -47,6 +47,8 @@ typedef struct Flight {
         bool in_map;
         bool renewal;
         bool asking;           /* the store has a request of this flight */
+        StoreRequest *search;  /* that one, where it is a search */
+        Timer patience;        /* with it */
         bool unavailable;      /* its last leader left because its pool had failed */
         CacheKey key;
         char *method, *worker_type, *version;
@@ -94,6 +96,7 @@ static Flight *flight_free(Flight *f) {
         leave_map(f);
         list_remove(&f->link);
         list_remove(&f->unfinished_link);
+        timer_disarm(&f->table->host->timers, &f->patience);
         job_result_done(&f->result);
         free(f->method);
         free(f->worker_type);
@@ -393,11 +396,11 @@ static StoreRequest *put_request(const Flight *f, const WorkerType *t, const Job
         return q;
 }
 
-/* Whether there is a store that may have it. */
+/* Whether there is a store that may have it, and answers. */
 static bool searchable(const JobTable *t) {
         StoreHealth h = t->store ? store_health(t->store) : STORE_OFF;
 
-        return h != STORE_OFF && h != STORE_NEWER;
+        return t->cached.n_overdue == 0 && h != STORE_OFF && h != STORE_NEWER;
 }
 
 static bool keep(Flight *f, const Pool *p, const Worker *w, const JobResult *r) {
@@ -444,6 +447,7 @@ void cached_end(Pool *p, Job *j, const JobResult *r) {
 /* --- searching --- */
 
 static void on_found(StoreRequest *r);
+static void on_patience(Timer *t);
 
 /* An encoded result can only be given where nobody but its submitter, who takes it, will ever look at it. */
 static unsigned accepts(const Job *j) {
@@ -467,6 +471,9 @@ static int search(Flight *f, unsigned accept) {
         r->cache->accept = accept;
         f->state = FLIGHT_SEARCHING;
         f->asking = true;
+        f->search = r;
+        f->patience.fire = on_patience;
+        timer_arm(&f->table->host->timers, &f->patience, now_usec() + CACHED_SEARCH_USEC);
         store_submit(f->table->store, r);
         return 0;
 }
@@ -641,6 +648,8 @@ static void on_found(StoreRequest *r) {
         Flight *f = r->userdata;
 
         f->asking = false;
+        f->search = NULL;
+        timer_disarm(&f->table->host->timers, &f->patience);
         if (!f->leader) /* all have left meanwhile */
                 flight_free(f);
         else if (r->error >= 0)
@@ -648,6 +657,30 @@ static void on_found(StoreRequest *r) {
         else /* not there, or it cannot be read now: which is no reason not to run the job */
                 missed(f);
         store_request_free(r);
+}
+
+/* What was waited for in vain. */
+static void on_found_late(StoreRequest *r) {
+        Cached *c = r->userdata;
+
+        c->n_overdue--;
+        store_request_free(r);
+}
+
+/* A disk that hangs, or a salvage: jobs run meanwhile, and none is searched until there is an answer again. */
+static void on_patience(Timer *timer) {
+        Flight *f = CONTAINER_OF(timer, Flight, patience);
+        StoreRequest *r = TAKE_PTR(f->search);
+
+        timer_disarm(&f->table->host->timers, timer);
+        r->userdata = &f->table->cached;
+        r->done = on_found_late;
+        f->table->cached.n_overdue++;
+        f->asking = false;
+        if (f->leader)
+                missed(f);
+        else
+                flight_free(f);
 }
 
 /* The key of a job, where it has one. */

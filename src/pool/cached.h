@@ -12,6 +12,7 @@ struct JobTable;
 struct Pool;
 struct Worker;
 
+#define CACHED_SEARCH_USEC (1 * USEC_PER_SEC) /* so long a job waits for the store's answer */
 #define CACHED_PROBES_MAX 64U   /* jobs that are searched though their pool has no room for them */
 #define CACHED_TOUCHED_MAX 256U /* results that were used, until the store is told ... */
 #define CACHED_TOUCHES_MAX 64U  /* ... which it is so often at the same time; what is used meanwhile is not noted */
@@ -34,6 +35,7 @@ typedef struct Cached {
         unsigned n_touched;
         unsigned n_touches;
         unsigned n_probes;
+        unsigned n_overdue; /* searches that nobody waits for any more, without an answer yet */
         CachedStats stats;
 } Cached;
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Results that are kept for equal jobs: a worker counts how often it really runs."""
 
+import fcntl
 import sqlite3
 
 from flowtest import *
@@ -615,6 +616,23 @@ def a_pool_that_closes_in_time_leaves_no_durable_follower():
         for i in ids:
             r = j.result(j.wait(i))
             check(r.outcome in ('completed', 'cancelled'), r)
+
+
+@test
+def jobs_run_while_the_store_does_not_answer():
+    with Counted() as f, f.jobs() as j:
+        run(j, b'x', None)
+        f.kept()
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(f.dir) for name in names if name == 'flowd.db-shm']
+        equal(len(found), 1)
+        with open(found[0], 'r+b') as shm:
+            fcntl.lockf(shm, fcntl.LOCK_EX, 5, 123)  # the marks of SQLite's readers: each search takes 10 s, and fails
+            begun = time.monotonic()
+            for n in range(20):
+                run(j, b'%d' % n, None)
+            took = time.monotonic() - begun
+        check(took < 8 * SLOW, 'it took', took)
+        wait_until(lambda: (j.run('p', b'x', 'echo', kind=TEXT).cache or 0) == 1, 30)
 
 
 @test
