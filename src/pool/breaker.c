@@ -106,14 +106,16 @@ static bool is_probe(const Pool *p, const Worker *w) {
 
 void pool_breaker_check(Pool *p, uint64_t now) {
         const PoolConfig *c = p->config;
-        EventFields f = pool_fields(p);
         char span[64], why[96];
 
+        if (p->breaker == BREAKER_CLOSED)
+                return;
         if (p->breaker == BREAKER_OPEN && now >= p->breaker_until) {
                 p->breaker = BREAKER_HALF_OPEN;
                 p->breaker_until = 0;
                 p->half_open_usec = now;
                 p->probe_needed = p->n_usable < pool_floor(p);
+                EventFields f = pool_fields(p);
                 event_send(p->host, EVENT_BREAKER_HALF_OPEN, &f,
                            "Pool %s is tried again: one worker at a time, until one has lived for %s or %u jobs were answered",
                            p->name, usec_format(span, sizeof(span), c->healthy_usec), c->breaker_probes);

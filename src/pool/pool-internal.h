@@ -16,6 +16,8 @@ void pool_touched(Pool *p);
 /* The workers that it keeps however little there is to do. */
 unsigned pool_floor(const Pool *p);
 void pool_fail_queue(Pool *p, const char *code, const char *why);
+/* Jobs that came to the queue of a failed pool after that: their delay was over, they were being recorded, or waited for another one's result. */
+void pool_check_late(Pool *p);
 
 /* deaths.c. `w` is NULL where none could be started. */
 void pool_note_death(Pool *p, const Worker *w, const char *how);

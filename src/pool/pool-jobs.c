@@ -147,6 +147,7 @@ static void enqueue(Pool *p, Job *j) {
                 j->queued_usec = now_usec();
         j->again = j->elsewhere = false;
         job_queue_add(&p->queue, j);
+        p->late |= p->permanent || p->state == POOL_DEGRADED;
         p->n_queued++;
         p->queued_bytes += j->payload_size;
         j->state = JOB_QUEUED;
@@ -291,12 +292,22 @@ void pool_adopt(Pool *p, Job *j) {
 
 void pool_move(Pool *to, Job *j) {
         Pool *from = j->pool;
+        uint64_t until = j->queue_until, wait;
 
         pool_unqueue(from, j);
         pool_dispatch_later(from);
+        if (!streq(from->config->type->name, to->config->type->name))
+                cached_abandon(j); /* those that wait for its result want that of their own worker type */
         j->pool = to;
         j->pool_name = to->name;
+        if (to->config->rate_limit > 0)
+                (void) token_bucket_take(&to->rate, to->config->rate_limit, to->config->rate_burst, now_usec(), &wait);
+        scale_arrived(&to->scale, now_usec());
         place(to, j); /* its attempt is recorded, and so is the pool that has accepted it, for good: the payload's sum covers that */
+        if (until > 0 && !j->waiting) { /* its patience is not longer for that */
+                j->queue_until = MIN(j->queue_until, until);
+                pool_arm_job(to, j);
+        }
 }
 
 /* Its attempt is proven over, and is to be followed by another. */
