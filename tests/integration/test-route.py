@@ -273,7 +273,7 @@ def all_tiers_failed():
         i = j.submit('cold', gate.payload, 'gate')
         wait_until(lambda: f.pool('cold')['running'] == 1)
         r = ended(j.run(None, b'x', 'echo'), 'refused', code='AllTiersFailed')
-        contains(r.error, 'no tier can take the job: hot: pool hot is degraded', '; warm: pool warm is paused', '; cold: the queue of pool cold is full')
+        contains(r.error, 'no tier can take the job: hot: pool hot is degraded', '; warm: pool warm is stopped', '; cold: the queue of pool cold is full')
         check(r.error.index('hot:') < r.error.index('warm:') < r.error.index('cold:'))
         equal(r.retry, 1)  # one of them was only full
         for method in ('Run', 'Submit'):
