@@ -106,6 +106,15 @@ def a_cold_pool_is_probed_by_its_jobs_one_at_a_time():
 
 
 @test
+def the_backoff_of_a_cold_pool_begins_anew_after_a_while_without_a_crash():
+    with one(protocol='exec', exec_="/bin/sh -c 'read w; if [ $w = crash ]; then kill -SEGV $$; else sleep 0.3; fi'", worker_keys={'MaxCrashes': 1},
+             tier='cold', BreakerCrashes=0, RestartDelay='100ms', RestartDelayMax='1h', HealthyAfter='100ms') as f, f.jobs() as j:
+        for _ in range(8):  # the last time it would be 12 seconds
+            equal(j.run('w', b'crash\n').code, 'Crashed')
+            check(completed(j.run('w', b'ok\n')).wait_usec < 3e6 * SLOW, 'it waited too long')
+
+
+@test
 def an_open_breaker_is_open_after_SIGKILL_and_not_for_ever():
     with one('--start=exit --code=9', BreakerCrashes=2, BreakerCooldown='4s') as f:
         wait_until(lambda: f.pool('w')['breaker'] == 'open')
