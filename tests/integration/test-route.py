@@ -381,7 +381,8 @@ def who_waits_for_a_result_of_one_worker_type_does_not_get_that_of_another():
         with open(path, 'w') as out:
             out.write(TYPED)
         typed = lambda name: worker('%s %s %s' % (sys.executable, path, name), 'jsonl', Cacheable='who')
-        with tiers(types={'a': typed('a'), 'b': typed('b')}, hot=pool('a', 'hot', Max=1, RestartDelay='1ms'), warm=pool('b', 'warm', Max=1)) as f, f.jobs() as j:
+        with tiers(types={'a': typed('a'), 'b': typed('b')}, hot=pool('a', 'hot', Max=1, RestartDelay='1ms'),
+                   warm=pool('b', 'warm', Max=1)) as f, f.jobs() as j:
             f.wait_ready('hot')
             gate = f.gate()
             j.submit('hot', json.dumps(gate.path), 'gate', kind=JSON)
