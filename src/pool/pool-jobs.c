@@ -175,6 +175,8 @@ static void leave_queue(Job *j, void *userdata) {
 
         if (!j->stored || p->stopping)
                 return;
+        if (p->jobs->stranded && p->jobs->stranded(p->jobs, j)) /* it did not ask for this pool, whose name may never be seen again */
+                return;
         pool_unqueue(p, j);
         leave_closing(p, j);
 }

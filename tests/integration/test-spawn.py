@@ -348,6 +348,21 @@ def what_an_operator_has_set_and_the_breaker_outlive_a_restart():
 
 
 @test
+def a_recorded_job_that_did_not_name_the_pool_goes_on_elsewhere_when_it_closes():
+    with house() as f, f.jobs() as j:
+        f.call('DrainPool', pool='configured')
+        spawn(f, name='mine', min=1, max=1)
+        f.wait_ready('mine')
+        gate = f.gate()
+        j.submit('mine', gate.payload, 'gate')
+        id = j.job_id(j.submit(None, b'x', 'echo', durable=2, detached=1))
+        wait_until(lambda: f.pool('mine')['queued'] == 1)
+        f.call('ResumePool', pool='configured')
+        f.call('ClosePool', pool='mine', timeout_usec=100000)
+        equal(completed(j.result(j.wait(id)), b'x').worker.split('/')[0], 'configured')
+
+
+@test
 def who_may_spawn_may_not_execute_what_they_like():
     if os.geteuid() != 0:
         skip('needs root, to be two users')
