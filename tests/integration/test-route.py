@@ -250,7 +250,7 @@ def in_the_configured_order_and_back_up():
         equal(went(j.run(None, b'x', 'echo', tier='warm')), 'hot')
         f.write_conf({'RouteFallback': 'none'})
         f.call('Reload')
-        ended(j.run(None, b'x', 'echo', tier='warm'), 'refused', 'warm', 'paused', code='AllTiersFailed')
+        ended(j.run(None, b'x', 'echo', tier='warm'), 'refused', 'warm', 'stopped', code='AllTiersFailed')
         f.remove('pools/cold.pool')
         f.call('Reload')
         wait_until(lambda: len(f.call('ListPools')['pools']) == 2)
