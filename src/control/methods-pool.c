@@ -120,7 +120,7 @@ static void answer_spawned(ControlClient *c, StoreCall *call) {
 }
 
 void method_spawn_pool(ControlClient *c, json_object *p) {
-        PoolSpawn spec = { .uid = c->peer.uid };
+        PoolSpawn spec = { .uid = c->peer.uid, .is_admin = c->peer.level >= LEVEL_ADMIN };
         Store *store = c->server->jobs->store;
         _cleanup_free_ char *why = NULL;
         int64_t min = 0, max = 0;

@@ -60,6 +60,10 @@ static int find_name(Manager *m, const char *type, char buf[NAME_LENGTH_MAX + 1]
         return -EEXIST;
 }
 
+static bool is_key(const char *s) {
+        return *s && s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == 0;
+}
+
 /* The settings as a file would have them. */
 static int settings_text(const PoolSpawn *spec, char **ret, char **reterr_text) {
         _cleanup_free_ char *text = NULL;
@@ -82,10 +86,14 @@ static int settings_text(const PoolSpawn *spec, char **ret, char **reterr_text) 
                 json_object_object_foreach(spec->settings, key, value) {
                         if (!json_object_is_type(value, json_type_string))
                                 r = complain(reterr_text, -EINVAL, "%.100s=: the value of a setting is a text", key);
-                        else if (strpbrk(key, "=\n[") || strpbrk(json_object_get_string(value), "\n\\"))
+                        else if (!is_key(key)) /* a blank or "#" would make another one, or none, of it */
+                                r = complain(reterr_text, -EINVAL, "'%.100s' is no key of a setting; flowd.pool(5) has them", key);
+                        else if (strpbrk(json_object_get_string(value), "\n\\"))
                                 r = complain(reterr_text, -EINVAL, "%.100s=: a setting is one line, without a backslash", key);
                         else if (streq(key, "Worker"))
                                 r = complain(reterr_text, -EINVAL, "Worker=: the worker type is a parameter of its own");
+                        else if (streq(key, "OnFailure") && !spec->is_admin) /* who may spawn pools may not yet run any command as their user */
+                                r = complain(reterr_text, -EINVAL, "OnFailure=: only an administrator may say what is executed");
                         else if (++n > SETTINGS_MAX)
                                 r = complain(reterr_text, -EINVAL, "more than %u settings", SETTINGS_MAX);
                         if (r < 0)

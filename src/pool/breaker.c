@@ -3,7 +3,8 @@
 /*
  * The circuit breaker of a pool, and the backoff before each start of a worker.
  *
- * After a crash nothing is started for RestartDelay=, twice as long each time, until a worker has lived for HealthyAfter=. BreakerCrashes= crashes
+ * After a crash nothing is started for RestartDelay=, twice as long each time, until a worker has lived for HealthyAfter=, or workers could be started
+ * for so long without a crash. BreakerCrashes= crashes
  * within BreakerWindow= open the breaker: nothing is started for BreakerCooldown=. Then it is half open: one worker at a time is a probe. One that lives
  * for HealthyAfter=, or BreakerProbes= jobs that are answered, close it; a crash of a probe opens it anew.
  *
@@ -72,7 +73,8 @@ void pool_crashed(Pool *p, uint64_t lived, const char *how, bool of_pool) {
 
         p->stats.crashes++;
         p->to_restart++;
-        if (lived >= c->healthy_usec)
+        /* or nothing has crashed for so long: where a worker is started for each job, none lives that long */
+        if (lived >= c->healthy_usec || (p->spawn_after > 0 && now >= p->spawn_after + c->healthy_usec))
                 p->restart_delay = c->restart_usec;
         p->spawn_after = MAX(p->spawn_after, now + usec_jitter(p->restart_delay, RESTART_JITTER));
         p->restart_delay = MIN(p->restart_delay * 2, c->restart_max_usec);
@@ -106,14 +108,16 @@ static bool is_probe(const Pool *p, const Worker *w) {
 
 void pool_breaker_check(Pool *p, uint64_t now) {
         const PoolConfig *c = p->config;
-        EventFields f = pool_fields(p);
         char span[64], why[96];
 
+        if (p->breaker == BREAKER_CLOSED)
+                return;
         if (p->breaker == BREAKER_OPEN && now >= p->breaker_until) {
                 p->breaker = BREAKER_HALF_OPEN;
                 p->breaker_until = 0;
                 p->half_open_usec = now;
                 p->probe_needed = p->n_usable < pool_floor(p);
+                EventFields f = pool_fields(p);
                 event_send(p->host, EVENT_BREAKER_HALF_OPEN, &f,
                            "Pool %s is tried again: one worker at a time, until one has lived for %s or %u jobs were answered",
                            p->name, usec_format(span, sizeof(span), c->healthy_usec), c->breaker_probes);

@@ -448,10 +448,22 @@ static bool dispatch_one(Pool *p) {
         return true;
 }
 
+/* Workers that may take more than before, only because they are older now. */
+static void resume_ramped(Pool *p) {
+        LIST_FOREACH(l, &p->free_workers) {
+                Worker *w = list_entry(l, Worker, free_link);
+
+                if (!list_linked(&w->parked_link) && pool_has_room(p, w))
+                        pool_worker_resumed(p, w);
+        }
+}
+
 void pool_on_dispatch(Defer *d) {
         Pool *p = CONTAINER_OF(d, Pool, dispatch);
         unsigned n = 0;
 
+        if (p->config->slow_start_usec > 0 && p->n_parked > 0)
+                resume_ramped(p);
         if (!pool_held(p) && !p->host->hold)
                 do
                         seat_sessions(p);

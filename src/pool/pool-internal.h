@@ -18,6 +18,8 @@ unsigned pool_floor(const Pool *p);
 void pool_fail_queue(Pool *p, const char *code, const char *why);
 /* A job that came to the queue of a pool that has failed meanwhile goes elsewhere, or ends, like those that stood in it then. */
 void pool_fail_late(Pool *p, Job *j);
+/* Jobs that came to the queue of a failed pool after that: their delay was over, they were being recorded, or waited for another one's result. */
+void pool_check_late(Pool *p);
 
 /* deaths.c. `w` is NULL where none could be started. */
 void pool_note_death(Pool *p, const Worker *w, const char *how);

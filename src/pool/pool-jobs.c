@@ -151,6 +151,7 @@ static void enqueue(Pool *p, Job *j) {
                 j->queued_usec = now;
         j->again = j->elsewhere = false;
         job_queue_add(&p->queue, j);
+        p->late |= p->permanent || p->state == POOL_DEGRADED;
         p->n_queued++;
         p->queued_bytes += j->payload_size;
         j->state = JOB_QUEUED;
@@ -177,6 +178,8 @@ static void leave_queue(Job *j, void *userdata) {
         Pool *p = userdata;
 
         if (!j->stored || p->stopping)
+                return;
+        if (p->jobs->stranded && p->jobs->stranded(p->jobs, j)) /* it did not ask for this pool, whose name may never be seen again */
                 return;
         pool_unqueue(p, j);
         leave_closing(p, j);
@@ -295,13 +298,21 @@ void pool_adopt(Pool *p, Job *j) {
 
 void pool_move(Pool *to, Job *j) {
         Pool *from = j->pool;
+        uint64_t until = j->queue_until, wait;
 
         pool_unqueue(from, j);
         pool_dispatch_later(from);
         j->pool = to;
         j->pool_name = to->name;
         cached_moved(to, j);
+        if (to->config->rate_limit > 0)
+                (void) token_bucket_take(&to->rate, to->config->rate_limit, to->config->rate_burst, now_usec(), &wait);
+        scale_arrived(&to->scale, now_usec());
         place(to, j); /* its attempt is recorded, and so is the pool that has accepted it, for good: the payload's sum covers that */
+        if (until > 0 && !j->waiting) { /* its patience is not longer for that */
+                j->queue_until = MIN(j->queue_until, until);
+                pool_arm_job(to, j);
+        }
 }
 
 /* Its attempt is proven over, and is to be followed by another. */

@@ -209,6 +209,8 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
         p->spawn_after = (uint64_t) state_get_int(o, "spawn_after");
         p->breaker = (BreakerState) MIN((uint64_t) state_get_int(o, "breaker"), (uint64_t) BREAKER_HALF_OPEN);
         p->breaker_until = (uint64_t) state_get_int(o, "breaker_until");
+        if (p->breaker == BREAKER_OPEN)
+                p->breaker_until_real = realtime_usec() + (p->breaker_until - MIN(p->breaker_until, now_usec()));
         p->half_open_usec = (uint64_t) state_get_int(o, "half_open");
         p->probe_needed = state_get_int(o, "probe_needed");
         p->probes = (unsigned) state_get_int(o, "probes");

@@ -205,6 +205,7 @@ typedef struct QueuedEnd {
         Pool *pool;
         const char *code, *why;
         unsigned moved;
+        bool keep; /* those that cannot go elsewhere */
 } QueuedEnd;
 
 /* Jobs that may go elsewhere do, the others end. */
@@ -214,12 +215,12 @@ static void fail_one(Job *j, void *userdata) {
 
         if (p->state != POOL_CLOSING && p->jobs->stranded && p->jobs->stranded(p->jobs, j))
                 e->moved++;
-        else
+        else if (!e->keep)
                 pool_end_queued(p, j, FRAME_FAILED, e->code, e->why);
 }
 
-void pool_fail_queue(Pool *p, const char *code, const char *why) {
-        QueuedEnd end = { .pool = p, .code = code, .why = why };
+static void leave_queue(Pool *p, const char *code, const char *why, bool keep) {
+        QueuedEnd end = { .pool = p, .code = code, .why = why, .keep = keep };
         EventFields f = pool_fields(p);
 
         pool_foreach_queued(p, fail_one, &end);
@@ -233,6 +234,19 @@ void pool_fail_late(Pool *p, Job *j) {
 
         if ((p->permanent || p->breaker != BREAKER_CLOSED) && p->n_usable == 0)
                 fail_one(j, &end);
+}
+
+void pool_fail_queue(Pool *p, const char *code, const char *why) {
+        leave_queue(p, code, why, false);
+}
+
+/* Where it will be tried again, those that can go nowhere else wait for that: they were accepted for more than one attempt. */
+void pool_check_late(Pool *p) {
+        if (!p->late || p->n_usable > 0 || pool_held(p))
+                return;
+        p->late = false;
+        if (p->permanent || p->state == POOL_DEGRADED)
+                leave_queue(p, "PoolUnavailable", p->reason, !p->permanent);
 }
 
 static void permanent(Pool *p, Worker *w, const EventFields *f) {
@@ -385,17 +399,19 @@ bool pool_may_spawn(const Pool *p, uint64_t now) {
 
 /* As many workers are ready as are wanted: at the start, and after an operator has scaled it. */
 static void check_full(Pool *p) {
-        EventFields f = pool_fields(p);
+        if (p->state != POOL_INITIALIZING && p->state != POOL_SCALING)
+                return;
         unsigned wanted = pool_floor(p);
-
         if (p->n_usable < wanted)
                 return;
         if (p->state == POOL_INITIALIZING) {
+                EventFields f = pool_fields(p);
+
                 event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u workers", p->name, p->n_usable);
                 pool_set_reason(p, NULL);
                 pool_event(p, POOL_EV_FULL);
                 pool_settle(p);
-        } else if (p->state == POOL_SCALING && (p->n_usable == wanted || p->n_queued > 0)) /* with a queue, it has more for that */
+        } else if (p->n_usable == wanted || p->n_queued > 0) /* with a queue, it has more for that */
                 pool_event(p, POOL_EV_FULL);
 }
 
@@ -410,10 +426,9 @@ static bool anything_in_hand(const Pool *p) {
 }
 
 static void check_drained(Pool *p) {
-        EventFields f = pool_fields(p);
-
         if (p->state != POOL_DRAINING || anything_in_hand(p))
                 return;
+        EventFields f = pool_fields(p);
         pool_event(p, POOL_EV_IDLE);
         event_send(p->host, EVENT_POOL_STOPPED, &f, "Pool %s is stopped: nothing runs, %u jobs wait for 'flowctl pool resume %s'", p->name,
                    p->n_queued + p->n_waiting, p->name);
@@ -488,6 +503,7 @@ void pool_check(Pool *p) {
 
         pool_recount(p);
         pool_breaker_check(p, now);
+        pool_check_late(p);
         check_full(p);
         if (p->permanent || p->state == POOL_CLOSING || !check_recycling(p, now))
                 next = MIN(next, pool_shrink(p, now));
@@ -563,7 +579,9 @@ void pool_resume(Pool *p) {
 
 void pool_reopen(Pool *p) {
         pool_event(p, POOL_EV_REOPEN);
-        p->settled = false;
+        pool_set_reason(p, NULL);
+        pool_breaker_reset(p);
+        p->permanent = p->settled = false;
         p->close_until = 0;
         p->opened_usec = now_usec();
 }

@@ -101,6 +101,7 @@ typedef struct Pool {
         unsigned n_queued, n_waiting;
         unsigned n_parked;       /* of n_queued: jobs that wait for the worker of their session */
         unsigned n_session_wait;
+        bool late;               /* a job was queued after the others were sent away because the pool has failed */
         uint64_t queued_bytes;   /* of both */
         TokenBucket rate;        /* RateLimit= */
         TokenBucket spawns;      /* SpawnRate= */

@@ -238,7 +238,7 @@ int route_admits(const Pool *p, const RouteRequest *q, bool named, char **reterr
         if (k < 0 || named || !pool_held(p))
                 return k;
         if (reterr_text)
-                *reterr_text = str_printf("pool %s is paused; 'flowctl pool resume %s' ends that", p->name, p->name);
+                *reterr_text = str_printf("pool %s is %s; 'flowctl pool resume %s' ends that", p->name, pool_state_to_string(p->state), p->name);
         return -ENOTCONN;
 }
 

@@ -17,4 +17,5 @@ typedef struct PoolSpawn {
         bool min_set, max_set;
         struct json_object *settings;  /* NULL, or further keys of flowd.pool(5) with texts */
         uid_t uid;                     /* who asks */
+        bool is_admin;                 /* and may say what is executed, which is otherwise for files only */
 } PoolSpawn;

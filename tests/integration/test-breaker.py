@@ -106,6 +106,15 @@ def a_cold_pool_is_probed_by_its_jobs_one_at_a_time():
 
 
 @test
+def the_backoff_of_a_cold_pool_begins_anew_after_a_while_without_a_crash():
+    with one(protocol='exec', exec_="/bin/sh -c 'read w; if [ $w = crash ]; then kill -SEGV $$; else sleep 0.3; fi'", worker_keys={'MaxCrashes': 1},
+             tier='cold', BreakerCrashes=0, RestartDelay='100ms', RestartDelayMax='1h', HealthyAfter='100ms') as f, f.jobs() as j:
+        for _ in range(8):  # the last time it would be 12 seconds
+            equal(j.run('w', b'crash\n').code, 'Crashed')
+            check(completed(j.run('w', b'ok\n')).wait_usec < 3e6 * SLOW, 'it waited too long')
+
+
+@test
 def an_open_breaker_is_open_after_SIGKILL_and_not_for_ever():
     with one('--start=exit --code=9', BreakerCrashes=2, BreakerCooldown='4s') as f:
         wait_until(lambda: f.pool('w')['breaker'] == 'open')
@@ -116,6 +125,41 @@ def an_open_breaker_is_open_after_SIGKILL_and_not_for_ever():
         p = f.pool('w')
         equal((p['breaker'], p['spawned'], p['state']), ('open', 0, 'degraded'))
         wait_until(lambda: f.pool('w')['spawned'] >= 1, 15)
+
+
+# jobs that were not in the queue when their pool failed
+
+@test
+def whose_delay_is_over_when_nothing_is_started_any_more():
+    with one(worker_keys={'Retries': 3, 'RetryDelay': '2s', 'RetryDelayMax': '2s'}) as f, f.jobs() as j:
+        f.wait_ready('w')
+        ids = [j.submit('w', b'', 'fail:1') for _ in range(8)]
+        wait_until(lambda: f.pool('w')['running'] == 0 and f.pool('w')['queued'] >= 4)
+        j.submit('w', b'', 'exit:125')
+        wait_until(lambda: f.pool('w')['state'] == 'failed')
+        check(f.pool('w')['queued'] > 0, f.pool('w'))
+        for i in ids:
+            equal(j.result(i).outcome, 'failed')
+        equal(f.pool('w')['queued'], 0)
+
+
+@test
+def whose_attempt_is_recorded_when_its_breaker_is_open():
+    with one(BreakerCrashes=1, BreakerCooldown='10min', worker_keys={'MaxCrashes': 3}) as f, f.jobs() as j:
+        f.write_pool('w2', pool('w', 'warm', Max=1))
+        f.call('Reload')
+        f.wait_ready('w')
+        id = j.job_id(j.submit(None, b'', 'once', tier='hot', worker_type='w', durable=2, detached=1))
+        equal(completed(j.result(j.wait(id))).worker, 'w2/0')
+        equal((f.pool('w')['state'], f.pool('w')['queued']), ('degraded', 0))
+        # one that can go nowhere else waits, as it was accepted for
+        f.call('ResumePool', pool='w')
+        f.wait_ready('w')
+        id = j.job_id(j.submit('w', b'', 'once', durable=2, detached=1))
+        wait_until(lambda: f.pool('w')['breaker'] == 'open')
+        wait_until(lambda: f.pool('w')['queued'] == 1)
+        f.call('ResumePool', pool='w')
+        completed(j.result(j.wait(id)))
 
 
 # causes
@@ -224,6 +268,14 @@ def the_last_failures_are_known_after_a_reexec():
         f.call('Reexec')
         after = f.worker('w/0')
         equal({k: v for k, v in after.items() if k.startswith('last_')}, {k: v for k, v in before.items() if k.startswith('last_')})
+
+
+@test
+def the_end_of_the_cool_down_is_known_after_a_reexec():
+    with one('--start=exit --code=9', BreakerCrashes=2, BreakerCooldown='1h') as f:
+        until = wait_until(lambda: f.pool('w')['breaker'] == 'open' and f.pool('w')['breaker_until_usec'])
+        f.call('Reexec')
+        check(abs(f.pool('w')['breaker_until_usec'] - until) < 1e6, f.pool('w'), until)
 
 
 main()

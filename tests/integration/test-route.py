@@ -5,6 +5,18 @@
 from flowtest import *
 
 SLEEP = "/bin/sh -c 'read t; exec sleep $t'"  # the payload says how long
+# says which type it is of; "gate" waits for a file, and then the worker is not to be started again
+TYPED = '''
+import json, os, sys, time
+for line in sys.stdin:
+    m = json.loads(line)
+    if m.get('method') == 'gate':
+        while not os.path.exists(m['payload']):
+            time.sleep(0.01)
+        os._exit(125)
+    if 'payload' in m:
+        print(json.dumps({'job': m['job'], 'result': sys.argv[1]}), flush=True)
+'''
 DOWN = dict(RestartDelay='1ms', BreakerCrashes=2, BreakerCooldown='10min')
 
 
@@ -238,7 +250,7 @@ def in_the_configured_order_and_back_up():
         equal(went(j.run(None, b'x', 'echo', tier='warm')), 'hot')
         f.write_conf({'RouteFallback': 'none'})
         f.call('Reload')
-        ended(j.run(None, b'x', 'echo', tier='warm'), 'refused', 'warm', 'paused', code='AllTiersFailed')
+        ended(j.run(None, b'x', 'echo', tier='warm'), 'refused', 'warm', 'stopped', code='AllTiersFailed')
         f.remove('pools/cold.pool')
         f.call('Reload')
         wait_until(lambda: len(f.call('ListPools')['pools']) == 2)
@@ -261,7 +273,7 @@ def all_tiers_failed():
         i = j.submit('cold', gate.payload, 'gate')
         wait_until(lambda: f.pool('cold')['running'] == 1)
         r = ended(j.run(None, b'x', 'echo'), 'refused', code='AllTiersFailed')
-        contains(r.error, 'no tier can take the job: hot: pool hot is degraded', '; warm: pool warm is paused', '; cold: the queue of pool cold is full')
+        contains(r.error, 'no tier can take the job: hot: pool hot is degraded', '; warm: pool warm is stopped', '; cold: the queue of pool cold is full')
         check(r.error.index('hot:') < r.error.index('warm:') < r.error.index('cold:'))
         equal(r.retry, 1)  # one of them was only full
         for method in ('Run', 'Submit'):
@@ -360,6 +372,31 @@ def queued_jobs_of_a_pool_that_fails_go_on_elsewhere():
     finally:
         with contextlib.suppress(OSError):
             os.unlink(flag)
+
+
+@test
+def who_waits_for_a_result_of_one_worker_type_does_not_get_that_of_another():
+    with tempfile.TemporaryDirectory(prefix='ft-types-') as d:
+        path = d + '/typed.py'
+        with open(path, 'w') as out:
+            out.write(TYPED)
+        typed = lambda name: worker('%s %s %s' % (sys.executable, path, name), 'jsonl', Cacheable='who')
+        with tiers(types={'a': typed('a'), 'b': typed('b')}, hot=pool('a', 'hot', Max=1, RestartDelay='1ms'),
+                   warm=pool('b', 'warm', Max=1)) as f, f.jobs() as j:
+            f.wait_ready('hot')
+            gate = f.gate()
+            j.submit('hot', json.dumps(gate.path), 'gate', kind=JSON)
+            wait_until(lambda: f.pool('hot')['running'] == 1)
+            first = j.submit(None, b'"x"', 'who', kind=JSON, tier='hot')
+            wait_until(lambda: f.pool('hot')['queued'] == 1)
+            second = j.submit('hot', b'"x"', 'who', kind=JSON)
+            wait_until(lambda: f.pool('hot')['queued'] == 2)
+            gate.open()  # and it exits with 125
+            equal(completed(j.result(first)).payload, b'b')
+            ended(j.result(second), 'failed', code='PoolUnavailable')
+            f.call('ResumePool', pool='hot')
+            f.wait_ready('hot')
+            equal(completed(j.run('hot', b'"x"', 'who', kind=JSON)).payload, b'a')
 
 
 # explaining

@@ -147,4 +147,16 @@ def SlowStart_fills_a_new_worker_gradually():
             completed(j.result(i))
 
 
+@test
+def SlowStart_ends_for_jobs_of_a_session_too():
+    with house(tier='hot', Min=1, Max=1, SlowStart='1s', SessionExclusive='yes', args='--slots=4', wkeys={'Slots': 4}) as f, f.jobs() as j:
+        f.wait_ready('w')
+        gate = f.gate()
+        ids = [j.submit('w', gate.payload, 'gate', session='s') for _ in range(4)]
+        wait_until(lambda: f.pool('w')['running'] == 4, 20, 'all slots to be used')
+        gate.open()
+        for i in ids:
+            completed(j.result(i))
+
+
 main()

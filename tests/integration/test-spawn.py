@@ -348,6 +348,54 @@ def what_an_operator_has_set_and_the_breaker_outlive_a_restart():
 
 
 @test
+def a_recorded_job_that_did_not_name_the_pool_goes_on_elsewhere_when_it_closes():
+    with house() as f, f.jobs() as j:
+        f.call('DrainPool', pool='configured')
+        spawn(f, name='mine', min=1, max=1)
+        f.wait_ready('mine')
+        gate = f.gate()
+        j.submit('mine', gate.payload, 'gate')
+        id = j.job_id(j.submit(None, b'x', 'echo', durable=2, detached=1))
+        wait_until(lambda: f.pool('mine')['queued'] == 1)
+        f.call('ResumePool', pool='configured')
+        f.call('ClosePool', pool='mine', timeout_usec=100000)
+        equal(completed(j.result(j.wait(id)), b'x').worker.split('/')[0], 'configured')
+
+
+@test
+def who_may_spawn_may_not_execute_what_they_like():
+    if os.geteuid() != 0:
+        skip('needs root, to be two users')
+    with house(conf={'SubmitGroup': '61002'}) as f:
+        bad = ({'OnFailure': '/bin/touch %s/run' % f.dir}, {' OnFailure': '/bin/true'}, {'OnFailure ': '/bin/true'}, {'#': 'x'}, {'': 'x'},
+               {'Max\nOnFailure': '/bin/true'}, {'QueueMax': '1\nOnFailure=/bin/true'})
+        r, w = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([61002])
+                os.setgid(61002)
+                os.setuid(61234)
+                out = []
+                with f.control() as c:
+                    for n, settings in enumerate(({'QueueMax': '7'},) + bad):
+                        try:
+                            out.append(c.call('SpawnPool', worker_type='w', name='s%d' % n, settings=settings)['name'])
+                        except ControlError as e:
+                            out.append(e.name)
+                os.write(w, json.dumps(out).encode())
+            finally:
+                os._exit(0)
+        os.close(w)
+        with open(r) as answers:
+            out = json.loads(answers.read())
+        os.waitpid(child, 0)
+        equal([x.split('.')[-1] for x in out], ['s0'] + ['InvalidPool'] * len(bad))
+        equal(spawn(f, name='by-root', settings={'OnFailure': '/bin/true'})['name'], 'by-root')
+        equal(names(f), ['by-root', 'configured', 's0'])
+
+
+@test
 def many_spawned_and_closed_under_load():
     with house() as f, Traffic(f, 'configured'):
         wrong = []
