@@ -59,6 +59,7 @@ void method_pool_tools(ControlClient *c, json_object *p) {
         const McpItems *tools = catalog ? &catalog->items[MCP_LIST_TOOLS] : NULL;
         o = json_object_new_object();
         json_object_object_add(o, "known", json_object_new_boolean(tools && tools->known));
+        json_object_object_add(o, "asking", json_object_new_boolean(catalog && catalog->asker));
         if (tools)
                 object_add_text(o, "reason", tools->error);
         if (catalog && catalog->server.size > 0)

@@ -45,7 +45,7 @@ def tools(f):
 
 
 def known(f, n=12):
-    return wait_until(lambda: (lambda t: t if t['known'] and len(t['tools']) == n else None)(tools(f)), what='the list of %d tools' % n)
+    return wait_until(lambda: (lambda t: t if t['known'] and not t['asking'] and len(t['tools']) == n else None)(tools(f)), what='the list of %d tools' % n)
 
 
 # --- calls ---
