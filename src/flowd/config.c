@@ -520,6 +520,8 @@ int config_load(const ConfigPaths *paths, Config **ret) {
                 r = load_units(&l, "/workers", ".worker", load_worker);
         if (r == 0)
                 r = load_units(&l, "/pools", ".pool", load_pool);
+        if (r == 0)
+                r = config_check_prefixes(c);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(c);
