@@ -409,27 +409,36 @@ static const char *mcp_prefix(const PoolConfig *p) {
         return p->mcp_prefix ? p->mcp_prefix : p->name;
 }
 
-int config_check_prefixes(Config *c) {
-        for (size_t i = 0; i < c->n_pools; i++)
-                for (size_t k = 0; k < i; k++) {
-                        const PoolConfig *a = c->pools[k], *b = c->pools[i];
-                        _cleanup_free_ char *unit = NULL;
-                        const ConfigSource *s = NULL;
-                        int r;
+const PoolConfig *config_same_prefix(const Config *c, const PoolConfig *p, size_t n) {
+        if (!p->type || p->type->protocol != PROTOCOL_MCP)
+                return NULL;
+        for (size_t i = 0; i < n; i++) {
+                const PoolConfig *o = c->pools[i];
 
-                        if (!a->type || !b->type || a->type->protocol != PROTOCOL_MCP || b->type->protocol != PROTOCOL_MCP ||
-                            !streq(mcp_prefix(a), mcp_prefix(b)))
-                                continue;
-                        unit = str_printf("%s.pool", b->mcp_prefix ? b->name : a->name);
-                        if (!unit)
-                                return -ENOMEM;
-                        for (size_t n = 0; n < c->n_sources; n++)
-                                if (streq(c->sources[n].unit, unit) && streq(c->sources[n].key, "McpPrefix"))
-                                        s = &c->sources[n];
-                        r = config_error(c, s ? s->file : NULL, s ? s->line : 0, "McpPrefix=%s: the tools of the pools %s and %s would have the same names; "
-                                         "another prefix for one of them is allowed", mcp_prefix(b), a->name, b->name);
-                        if (r < 0)
-                                return r;
-                }
+                if (o->type && o->type->protocol == PROTOCOL_MCP && streq(mcp_prefix(o), mcp_prefix(p)))
+                        return o;
+        }
+        return NULL;
+}
+
+int config_check_prefixes(Config *c) {
+        for (size_t i = 0; i < c->n_pools; i++) {
+                const PoolConfig *b = c->pools[i], *a = config_same_prefix(c, b, i);
+                _cleanup_free_ char *unit = a ? str_printf("%s.pool", b->mcp_prefix ? b->name : a->name) : NULL;
+                const ConfigSource *s = NULL;
+                int r;
+
+                if (!a)
+                        continue;
+                if (!unit)
+                        return -ENOMEM;
+                for (size_t n = 0; n < c->n_sources; n++)
+                        if (streq(c->sources[n].unit, unit) && streq(c->sources[n].key, "McpPrefix"))
+                                s = &c->sources[n];
+                r = config_error(c, s ? s->file : NULL, s ? s->line : 0, "McpPrefix=%s: the tools of the pools %s and %s would have the same names; "
+                                 "another prefix for one of them is allowed", mcp_prefix(b), a->name, b->name);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }

@@ -311,6 +311,8 @@ int mcp_pooled_get(McpRequest *q, JsonSpan name);
 /* Returns 1 having answered, or being about to; 0 where the reference is none of a pooled server. */
 int mcp_pooled_complete(McpRequest *q);
 void mcp_pooled_answer(McpCall *call);
+/* The client wants to hear of that resource: its server is told, where it is a pooled one and can say so. */
+void mcp_pooled_subscribed(McpClient *c, const char *uri);
 /* The connection is gone, and so is its session with the pooled servers. */
 void mcp_pooled_forget(McpClient *c);
 extern const McpProvider mcp_pooled_provider;

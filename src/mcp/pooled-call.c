@@ -11,6 +11,7 @@
 
 #include "mcp/tools.h"
 #include "pool/pool.h"
+#include "worker/mcp-catalog.h"
 
 /* --- failures --- */
 
@@ -35,7 +36,22 @@ static void fail(const McpReply *r, bool tool, const char *code, const char *tex
 
 /* --- beginnings --- */
 
-/* Runs a job; its call answers. The payload is copied. */
+/* A job of this client's for a pooled server; the payload is copied. NULL when out of memory. */
+static Job *make_job(const McpClient *c, const char *method, JsonSpan payload) {
+        _cleanup_(job_unrefp) Job *j = job_new();
+
+        if (!j)
+                return NULL;
+        j->method = strdup(method);
+        j->session = strdup(c->session);
+        j->payload = blob_new_copy(payload.p, payload.size);
+        j->payload_size = payload.size;
+        j->kind = PAYLOAD_JSON;
+        j->uid = c->peer.uid;
+        return j->method && j->session && j->payload ? TAKE_PTR(j) : NULL;
+}
+
+/* Runs a job; its call answers. */
 static void pass(McpRequest *q, McpCallKind kind, const char *pool, const char *method, JsonSpan payload) {
         McpClient *c = q->reply.client;
         bool tool = kind == MCP_CALL_TOOL;
@@ -55,18 +71,9 @@ static void pass(McpRequest *q, McpCallKind kind, const char *pool, const char *
                 fail(&q->reply, tool, code, text);
                 return;
         }
-        j = job_new();
+        j = make_job(c, method, payload);
         call = mcp_call_new(q, kind, 1);
-        if (j) {
-                j->method = strdup(method);
-                j->session = strdup(c->session);
-                j->payload = blob_new_copy(payload.p, payload.size);
-                j->payload_size = payload.size;
-                j->kind = PAYLOAD_JSON;
-                j->uid = c->peer.uid;
-        }
-        if (!j || !call || !j->method || !j->session || !j->payload ||
-            (q->meta.trace.p && q->meta.trace.size < JOB_TRACE_MAX && json_span_text(q->meta.trace, &j->trace) < 0)) {
+        if (!j || !call || (q->meta.trace.p && q->meta.trace.size < JOB_TRACE_MAX && json_span_text(q->meta.trace, &j->trace) < 0)) {
                 if (call)
                         mcp_call_free(call);
                 fail(&q->reply, tool, "LimitReached", "out of memory");
@@ -242,6 +249,43 @@ void mcp_pooled_forget(McpClient *c) {
 }
 
 /* --- notifications --- */
+
+/* True where its servers said that they can be asked to tell of changes. */
+static bool can_subscribe(const Pool *p) {
+        const WorkerType *t = p->config->type;
+        const McpCatalog *c = mcp_catalog_find(&p->host->mcp_catalogs, t->name, worker_type_fingerprint(t));
+        JsonMember m = {};
+        static const char *const path[] = { "capabilities", "resources", "subscribe" };
+        JsonSpan at = c ? (JsonSpan) { c->server.data, c->server.size } : (JsonSpan) {};
+
+        for (size_t i = 0; i < ELEMENTSOF(path); i++) {
+                if (!at.p || json_find(at, path[i], &m) <= 0)
+                        return false;
+                at = (JsonSpan) { m.value, m.value_size };
+        }
+        return m.type == JSON_BOOL && m.value[0] == 't';
+}
+
+void mcp_pooled_subscribed(McpClient *c, const char *uri) {
+        McpServer *s = c->server;
+        const char *owner = c->peer.level >= LEVEL_SUBMIT && !s->stopping ? mcp_pooled_owner(s, uri) : NULL;
+        const Pool *p = owner ? map_get_name(s->router->by_name, owner, Pool, by_name) : NULL;
+        _cleanup_(job_unrefp) Job *j = NULL;
+        _cleanup_mcp_text_ McpText t = {};
+        _cleanup_free_ char *why = NULL;
+
+        if (!p || !can_subscribe(p))
+                return;
+        put_raw(&t, "{\"uri\":");
+        put_text(&t, uri);
+        put_raw(&t, "}");
+        j = t.error < 0 ? NULL : make_job(c, "resources/subscribe", (JsonSpan) { t.b.data, t.b.size });
+        if (!j)
+                return;
+        RouteRequest request = { .pool = owner, .method = j->method, .session = j->session, .payload_size = j->payload_size };
+        if (route_submit(s->router, j, &request, &why) < 0)
+                log_write(s->host->log, LOG_NOTICE, "An MCP client will not hear of changes of %s: %s", uri, strempty(why));
+}
 
 typedef struct Concerned {
         Pool *pool;

@@ -501,9 +501,18 @@ static void list_prompts(McpServer *s, McpLister *l) {
         list_kind(s, l, MCP_PROMPTS);
 }
 
-/* Servers tell of changes by themselves (mcp_server_notify()). */
+/* Servers tell of changes by themselves (mcp_server_notify()); but another process may know of others. */
 static uint64_t state(McpClient *c, const char *uri) {
-        return c->peer.level >= LEVEL_SUBMIT && mcp_pooled_owner(c->server, uri) ? 1 : 0;
+        const McpServer *s = c->server;
+        const char *owner = c->peer.level >= LEVEL_SUBMIT ? mcp_pooled_owner(s, uri) : NULL;
+        const Pool *p = owner ? map_get_name(s->router->by_name, owner, Pool, by_name) : NULL;
+
+        if (!p)
+                return 0;
+        if (!p->config->session_exclusive || !p->sessions)
+                return 1 + p->stats.spawned;
+        const Session *session = session_find(p->sessions, p->name, c->peer.uid, c->session);
+        return 1 + (session && session->worker ? session->worker->generation : 0);
 }
 
 const McpProvider mcp_pooled_provider = {

@@ -40,6 +40,7 @@ static int subscription_add(McpClient *c, McpListen *listen, const char *uri, ui
         strcpy(s->uri, uri);
         list_append(&c->subscriptions, &s->link);
         c->n_subscriptions++;
+        mcp_pooled_subscribed(c, uri);
         if (!c->server->watch.armed)
                 timer_arm(&c->server->host->timers, &c->server->watch, now_usec());
         return 0;
@@ -254,6 +255,7 @@ void mcp_subscriptions_look(McpServer *s) {
                                 continue;
                         sub->seen = now;
                         tell_updated(c, sub);
+                        mcp_pooled_subscribed(c, sub->uri); /* of a pooled server: it is another process now */
                 }
         }
 }
