@@ -249,8 +249,9 @@ static uint64_t signature_of(Pool *const *pools, size_t n) {
 
         for (size_t i = 0; i < n; i++) {
                 const McpCatalog *c = catalog_of(pools[i]);
-                uint64_t values[] = { (uint64_t) (uintptr_t) pools[i]->name, (uint64_t) (uintptr_t) pools[i]->config, (uint64_t) (uintptr_t) c, c ? c->serial : 0,
-                                      0 };
+                uint64_t values[] = {
+                        (uint64_t) (uintptr_t) pools[i]->name, (uint64_t) (uintptr_t) pools[i]->config, (uint64_t) (uintptr_t) c, c ? c->serial : 0, 0,
+                };
 
                 for (McpList l = 0; c && l < _MCP_LIST_MAX; l++)
                         values[4] = values[4] << 1 | (c->items[l].text.size > 0);
@@ -375,7 +376,8 @@ static void probe(McpServer *s, Pool *p) {
         b->watch.end = on_probe_end;
         list_append(&s->pooled->probes, &b->link);
         if (route_submit(s->router, j, &request, &why) < 0)
-                log_write(s->host->log, LOG_NOTICE, "What the MCP servers of pool %s offer is not known, and they cannot be asked now: %s", p->name, strempty(why));
+                log_write(s->host->log, LOG_NOTICE, "What the MCP servers of pool %s offer is not known, and they cannot be asked now: %s", p->name,
+                          strempty(why));
         else if (!job_ended(j)) {
                 b->job = job_ref(j);
                 s->pooled->n_probing++;

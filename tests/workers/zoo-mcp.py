@@ -69,8 +69,8 @@ TOOLS = ['echo', 'gate', 'exotic', 'fail', 'rpc-error', 'progress', 'log', 'para
 
 def tools():
     # numbers and an order of members that a tree would lose
-    return [b'{"title":"The %s tool","name":"%s","inputSchema":{"type":"object","$comment":1.00,"maximum":12345678901234567890},'
-            b'"description":"Does %s.\\nOr not."%s}' % (t.encode(), t.encode(), t.encode(), b',"annotations":{"readOnlyHint":true}' if t.startswith('read') else b'')
+    return [b'{"title":"The %(t)s tool","name":"%(t)s","inputSchema":{"type":"object","$comment":1.00,"maximum":12345678901234567890},'
+            b'"description":"Does %(t)s.\\nOr not."%(a)s}' % {b't': t.encode(), b'a': b',"annotations":{"readOnlyHint":true}' if t.startswith('read') else b''}
             for t in TOOLS + extra]
 
 
@@ -228,8 +228,9 @@ def on_request(id, method, params):
             return error(id, -32000, 'zoo: there is no key in ZOO_KEY')
         if options['start'] == 'garbage':
             return raw(b'{"jsonrpc":"2.0","id":%d,"result":\n' % id)
+        resources = {'subscribe': True} if options['uris'] else {}
         result(id, protocolVersion=options['version'] or params['protocolVersion'], serverInfo={'name': 'zoo', 'version': '1.2'},
-               capabilities={'tools': {'listChanged': True}, 'resources': {'subscribe': bool(options['uris'])}, 'prompts': {}, 'logging': {}}, instructions='Be kind.')
+               capabilities={'tools': {'listChanged': True}, 'resources': resources, 'prompts': {}, 'logging': {}}, instructions='Be kind.')
     elif method == 'ping':
         result(id)
     elif method.endswith('/list'):
