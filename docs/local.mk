@@ -9,4 +9,5 @@ dist_doc_DATA = \
 	%D%/benchmarks.md \
 	%D%/mcp-servers.md \
 	%D%/mcp.md \
+	%D%/flow.md \
 	%D%/store.md

@@ -19,9 +19,12 @@ nobase_dist_samples_DATA = \
 	%D%/config/workers/words-mcp.worker \
 	%D%/config/workers/words-python.worker \
 	%D%/config/workers/words-sh.worker \
+	%D%/flow/pools/shell.pool \
+	%D%/flow/workers/shell.worker \
 	%D%/systemd/flow-nightly.service \
 	%D%/systemd/flow-nightly.timer
 nobase_dist_samples_SCRIPTS = \
+	%D%/flow/tree.py \
 	%D%/javascript/worker.js \
 	%D%/python/mcp.py \
 	%D%/python/worker.py \

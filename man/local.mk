@@ -2,6 +2,7 @@
 
 dist_man_MANS += \
 	%D%/flow-protocol.7 \
+	%D%/flow-sessions.7 \
 	%D%/flowctl.1 \
 	%D%/flowd.8 \
 	%D%/flowd.conf.5 \

@@ -38,6 +38,9 @@ static struct {
         { "result" },       /* the answer was read, the end is not recorded yet */
         { "ended" },        /* the end is committed, before anybody is told */
         { "told" },         /* after it */
+        { "flow" },         /* the writer, before a change of a session */
+        { "flow-run" },     /* a task is active, its job is not submitted yet */
+        { "flow-ended" },   /* its job has ended, the task not yet */
         { "checkpoint" },   /* before the WAL is copied into the database */
         { "checkpointed" }, /* after it */
 };

@@ -412,6 +412,17 @@ char *str_printf(const char *format, ...) {
         return r < 0 ? NULL : s;
 }
 
+char *memdup_text(const void *data, size_t size) {
+        char *s = malloc(size + 1);
+
+        if (!s)
+                return NULL;
+        if (size > 0)
+                memcpy(s, data, size);
+        s[size] = 0;
+        return s;
+}
+
 void str_copy(char *buf, size_t size, const char *s) {
         size_t n = utf8_cut(s, strlen(s), size - 1);
 

@@ -47,6 +47,8 @@ int strv_copy(char *const *v, char ***ret);
  * Returns 0, -EINVAL for an open quote or a bad escape, -ENOMEM. */
 int str_split_quoted(const char *s, char ***ret);
 
+/* A copy of bytes that need not be terminated, with a NUL behind them; NULL when out of memory. */
+char *memdup_text(const void *data, size_t size);
 /* asprintf() that returns the string or NULL. */
 char *str_printf(const char *format, ...) _printf_(1, 2);
 /* Copies at most size-1 bytes, always terminated; cut at a UTF-8 boundary. */

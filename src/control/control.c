@@ -121,6 +121,10 @@ void control_pending_done(ControlClient *c) {
                 c->call->client = NULL;
                 c->call = NULL;
         }
+        if (c->pending == PENDING_FLOW) { /* likewise */
+                flow_call_abandon(&c->flow);
+                flow_call_done(&c->flow);
+        }
         timer_disarm(&c->server->host->timers, &c->timer);
         free(c->pool_filter);
         c->pool_filter = NULL;

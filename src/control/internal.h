@@ -13,6 +13,7 @@ typedef enum Pending {
         PENDING_SUBMIT,  /* answered when the job is recorded */
         PENDING_WAIT,
         PENDING_STORE,   /* answered when the store has done something; no re-exec happens before */
+        PENDING_FLOW,    /* the same for a change of a session */
         PENDING_EVENTS,  /* until the peer goes away */
         PENDING_WATCH,
         PENDING_REEXEC,
@@ -36,6 +37,7 @@ typedef struct ControlClient {
         bool more, oneway;  /* of the call in hand */
         Job *job;           /* RUN, SUBMIT, WAIT: a reference */
         StoreCall *call;    /* STORE: what the store is asked for */
+        FlowCall flow;      /* FLOW */
         JobWatch watch;
         Timer timer;        /* WATCH */
         uint64_t interval;
@@ -150,3 +152,25 @@ void method_purge_cache(ControlClient *c, json_object *p);
 /* methods-session.c */
 void method_list_sessions(ControlClient *c, json_object *p);
 void method_forget_session(ControlClient *c, json_object *p);
+
+/* methods-flow.c */
+void method_flow_create(ControlClient *c, json_object *p);
+void method_flow_add(ControlClient *c, json_object *p);
+void method_flow_submit(ControlClient *c, json_object *p);
+void method_flow_complete(ControlClient *c, json_object *p);
+void method_flow_pulse(ControlClient *c, json_object *p);
+void method_flow_todos(ControlClient *c, json_object *p);
+void method_flow_rest(ControlClient *c, json_object *p);
+void method_flow_wake(ControlClient *c, json_object *p);
+void method_flow_rebalance(ControlClient *c, json_object *p);
+void method_flow_expand(ControlClient *c, json_object *p);
+void method_flow_cancel(ControlClient *c, json_object *p);
+void method_flow_depend(ControlClient *c, json_object *p);
+void method_flow_archive(ControlClient *c, json_object *p);
+void method_flow_merge(ControlClient *c, json_object *p);
+void method_flow_import(ControlClient *c, json_object *p);
+void method_flow_status(ControlClient *c, json_object *p);
+void method_flow_list(ControlClient *c, json_object *p);
+void method_flow_show(ControlClient *c, json_object *p);
+void method_flow_explain(ControlClient *c, json_object *p);
+void method_flow_export(ControlClient *c, json_object *p);

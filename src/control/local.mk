@@ -11,6 +11,7 @@ libcontrol_a_SOURCES = \
 	%D%/methods-route.c \
 	%D%/methods-session.c \
 	%D%/methods-pool.c \
+	%D%/methods-flow.c \
 	%D%/methods-store.c \
 	%D%/methods.c \
 	%D%/parameters.c \

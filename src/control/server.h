@@ -3,6 +3,7 @@
 
 /* The two sockets that flowd answers on: control (Varlink) and jobs (frames). */
 
+#include "flow/flow.h"
 #include "route/route.h"
 #include "service/auth.h"
 #include "service/events.h"
@@ -47,6 +48,7 @@ struct Server {
         JobTable *jobs;
         Router *router;
         SessionTable *sessions;
+        Flow *flow;                    /* sessions */
         AuthConfig auth;
         ServerLimits limits;
         const ServerOps *ops;

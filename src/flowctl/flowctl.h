@@ -80,6 +80,14 @@ typedef enum OptionId {
         OPTION_MIN,
         OPTION_MAX,
         OPTION_BATCH,
+        OPTION_ID,
+        OPTION_NEEDS,
+        OPTION_ON_FAILURE,
+        OPTION_FORCE,
+        OPTION_MOMENTUM,
+        OPTION_BLOCKED,
+        OPTION_FAILED,
+        OPTION_DOT,
         _OPTION_MAX,
 } OptionId;
 
@@ -134,8 +142,13 @@ typedef struct Option {
         const char *help;
 } Option;
 extern const Option options[_OPTION_MAX];
-/* Options that every verb takes. */
-#define OPTIONS_GLOBAL ((1ULL << (OPTION_QUIET + 1)) - 1)
+/* A bit for each option but those that every verb takes, which come first. */
+#define OPTION_BIT(i) (1ULL << ((i) - OPTION_QUIET - 1))
+_Static_assert(_OPTION_MAX - OPTION_QUIET - 1 <= 64, "Verb.options has no room for more");
+/* Whether verbs with these bits take it. */
+static inline bool option_taken(uint64_t bits, unsigned i) {
+        return i <= OPTION_QUIET || (bits & OPTION_BIT(i));
+}
 void help_print(const Verb *verb); /* NULL: all of them */
 /* Of `n` names, the one nearest to `word`, or NULL where none is near. */
 const char *name_nearest(const char *word, const char *const *names, size_t n);
@@ -204,6 +217,27 @@ int verb_store_accept_loss(Flowctl *c, int argc, char **argv);
 int verb_cache_stats(Flowctl *c, int argc, char **argv);
 int verb_cache_list(Flowctl *c, int argc, char **argv);
 int verb_cache_purge(Flowctl *c, int argc, char **argv);
+int verb_flow_create(Flowctl *c, int argc, char **argv);
+int verb_flow_add(Flowctl *c, int argc, char **argv);
+int verb_flow_submit(Flowctl *c, int argc, char **argv);
+int verb_flow_complete(Flowctl *c, int argc, char **argv);
+int verb_flow_pulse(Flowctl *c, int argc, char **argv);
+int verb_flow_status(Flowctl *c, int argc, char **argv);
+int verb_flow_todos(Flowctl *c, int argc, char **argv);
+int verb_flow_rest(Flowctl *c, int argc, char **argv);
+int verb_flow_wake(Flowctl *c, int argc, char **argv);
+int verb_flow_rebalance(Flowctl *c, int argc, char **argv);
+int verb_flow_expand(Flowctl *c, int argc, char **argv);
+int verb_flow_cancel(Flowctl *c, int argc, char **argv);
+int verb_flow_depend(Flowctl *c, int argc, char **argv);
+int verb_flow_list(Flowctl *c, int argc, char **argv);
+int verb_flow_show(Flowctl *c, int argc, char **argv);
+int verb_flow_graph(Flowctl *c, int argc, char **argv);
+int verb_flow_explain(Flowctl *c, int argc, char **argv);
+int verb_flow_archive(Flowctl *c, int argc, char **argv);
+int verb_flow_merge(Flowctl *c, int argc, char **argv);
+int verb_flow_import(Flowctl *c, int argc, char **argv);
+int verb_flow_export(Flowctl *c, int argc, char **argv);
 int verb_run(Flowctl *c, int argc, char **argv);
 int verb_submit(Flowctl *c, int argc, char **argv);
 int verb_wait(Flowctl *c, int argc, char **argv);

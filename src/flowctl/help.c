@@ -9,7 +9,7 @@
 
 #include "flowctl/flowctl.h"
 
-#define B(x) (1ULL << OPTION_##x)
+#define B(x) OPTION_BIT(OPTION_##x)
 #define O_DURABLE (B(DURABLE) | B(KEY) | B(RETRIES) | B(RETRY_DELAY) | B(DELAY))
 #define O_ROUTE (B(WORKER_TYPE) | B(STRATEGY) | B(FALLBACK) | B(WEIGHT))
 #define O_LIMITS (O_ROUTE | B(POOL) | B(TIER) | B(METHOD) | B(SESSION) | B(TIMEOUT) | B(DEADLINE) | B(PRIORITY) | B(QUEUE_TIMEOUT) | B(PAYLOAD) | O_DURABLE)
@@ -39,7 +39,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_SESSION] = { "session", 0, "SESSION", "The session that the job belongs to" },
         [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Run time of one attempt, in place of JobTimeout=; pool close: how long it may take" },
         [OPTION_DEADLINE] = { "deadline", 0, "SPAN", "End the job, run or not, so long from now" },
-        [OPTION_PRIORITY] = { "priority", 0, "N", "Place in the queue: higher goes first, 0 by default" },
+        [OPTION_PRIORITY] = { "priority", 0, "N", "Place in the queue: higher goes first, 0 by default; of a task: high, medium, low" },
         [OPTION_QUEUE_TIMEOUT] = { "queue-timeout", 0, "SPAN", "Time in the queue, in place of the pool's QueueTimeout=" },
         [OPTION_PAYLOAD] = { "payload", 0, "KIND", "What the payload is: text (default), json, bytes" },
         [OPTION_PROGRESS] = { "progress", 0, NULL, "Show the job's progress on standard error" },
@@ -68,13 +68,21 @@ const Option options[_OPTION_MAX] = {
         [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Only workers of that type, or what they made; pool spawn: the type" },
         [OPTION_STRATEGY] = { "strategy", 0, "STRATEGY", "How the pool is chosen: least_loaded, round_robin, random, affinity" },
         [OPTION_FALLBACK] = { "fallback", 0, "TIERS", "The tiers that follow the chosen one: auto, none, or for instance 'warm cold'" },
-        [OPTION_WEIGHT] = { "weight", 0, "N", "How heavy the job is, from 1 to 10, where no tier is given" },
+        [OPTION_WEIGHT] = { "weight", 0, "N", "How heavy it is, from 1 to 10; a task 5 by default" },
         [OPTION_PAYLOAD_SIZE] = { "payload-size", 0, "SIZE", "A payload of so many bytes, as in 64K" },
         [OPTION_NAME] = { "name", 0, "NAME", "The pool's name, TYPE-1, TYPE-2, ... by default" },
         [OPTION_POOL_TYPE] = { "pool-type", 0, "TYPE", "What kind of pool: local (default; mahavishnu means the same)" },
         [OPTION_MIN] = { "min", 0, "N", "Workers that it keeps, 1 by default" },
         [OPTION_MAX] = { "max", 0, "N", "Workers that it may have, 10 by default" },
         [OPTION_BATCH] = { "batch", 0, "FILE", "One job for each line of FILE (-: standard input); results as JSON, by index" },
+        [OPTION_ID] = { "id", 0, "ID", "The id of the new task; without it, it gets one" },
+        [OPTION_NEEDS] = { "needs", 0, "ID,ID...", "What the task depends on" },
+        [OPTION_ON_FAILURE] = { "on-failure", 0, "POLICY", "What becomes of tasks that depend on one that failed: fail, skip, continue" },
+        [OPTION_FORCE] = { "force", 0, NULL, "Also where unfinished tasks have the same description" },
+        [OPTION_MOMENTUM] = { "momentum", 0, "N", "How far the task is, from 0 to 100; 100 completes it" },
+        [OPTION_BLOCKED] = { "blocked", 0, "WHY", "The task waits for something outside, and takes no room until it is woken" },
+        [OPTION_FAILED] = { "failed", 0, "WHY", "The task has failed" },
+        [OPTION_DOT] = { "dot", 0, NULL, "Print it for dot(1), of Graphviz" },
 };
 
 const Verb verbs[] = {
@@ -120,6 +128,36 @@ const Verb verbs[] = {
         { "cache stats", "", 0, 0, 0, verb_cache_stats, "Show what results that are kept for equal jobs take", NULL },
         { "cache list", "", 0, 0, B(METHOD) | B(LIMIT), verb_cache_list, "List them, those used last first", NULL },
         { "cache purge", "", 0, 0, B(ALL) | B(METHOD) | B(WORKER_TYPE), verb_cache_purge, "Forget those of a method or worker type, or all", NULL },
+        { "flow list", "", 0, 0, B(ALL), verb_flow_list, "List sessions: plans of tasks", "With --all those that are archived, too." },
+        { "flow create", "[SESSION [PURPOSE]]", 0, 2, B(ON_FAILURE), verb_flow_create, "Make a session", NULL },
+        { "flow submit", "FILE|-", 1, 1, B(SESSION) | B(FORCE), verb_flow_submit, "Add a graph of tasks, all of it or nothing",
+          "FILE is JSON: an array of tasks, or an object with the array as its \"tasks\"; see flow-sessions(7)." },
+        { "flow add", "SESSION DESCRIPTION [PAYLOAD|-]", 2, 3, B(ID) | B(WEIGHT) | B(PRIORITY) | B(NEEDS) | B(ON_FAILURE) | B(FORCE) | B(POOL) | B(TIER) |
+          B(METHOD) | B(PAYLOAD) | B(FILE) | B(TIMEOUT) | B(RETRIES), verb_flow_add, "Add a task",
+          "With a payload, a pool, a tier or a method it is executable: flowd runs it as a job when its turn comes.\n"
+          "${task.ID.result} in the payload stands for the result of a task that it depends on." },
+        { "flow pulse", "SESSION ACTION [TASK]", 2, 3, B(MOMENTUM) | B(BLOCKED), verb_flow_pulse, "Say what was done, and how far a task is",
+          "Of a task without --momentum= it grows by FlowPulseGain=." },
+        { "flow complete", "SESSION TASK [NOTES]", 2, 3, B(FAILED), verb_flow_complete, "Complete a task, or say that it has failed", NULL },
+        { "flow cancel", "SESSION TASK [REASON]", 2, 3, 0, verb_flow_cancel, "Cancel a task, and its job", NULL },
+        { "flow depend", "SESSION TASK ON", 3, 3, 0, verb_flow_depend, "Let a task depend on another one, too", NULL },
+        { "flow expand", "SESSION TASK", 2, 2, 0, verb_flow_expand, "Make four of a heavy task: plan, implement, test, document", NULL },
+        { "flow status", "SESSION", 1, 1, B(FOLLOW) | B(INTERVAL), verb_flow_status, "Show what a session does",
+          "With --follow it goes on until all tasks have ended; then the exit status is 1 if any has failed." },
+        { "flow show", "SESSION [TASK]", 1, 2, B(ALL), verb_flow_show, "Show all about a session, or about a task",
+          "With --all also payloads, contexts and results of all its tasks." },
+        { "flow graph", "SESSION", 1, 1, B(DOT), verb_flow_graph, "Draw the tasks as a tree, or for dot(1)", NULL },
+        { "flow explain", "SESSION", 1, 1, 0, verb_flow_explain, "Say why the flow state is what it is", NULL },
+        { "flow todos", "SESSION [TODO...]", 1, -1, 0, verb_flow_todos, "Set the goals of a session, or print them", NULL },
+        { "flow rest", "SESSION [DURATION]", 1, 2, 0, verb_flow_rest, "Let a session rest: what runs ends, nothing new begins",
+          "DURATION is a time span (\"8 hours\", 30min), overnight (until 8 o'clock), extended (3 days) or infinity." },
+        { "flow wake", "SESSION [TASK]", 1, 2, 0, verb_flow_wake, "End that, or wake a task that rests or is blocked", NULL },
+        { "flow rebalance", "SESSION", 1, 1, 0, verb_flow_rebalance, "Balance a session now", NULL },
+        { "flow merge", "SESSION FROM", 2, 2, 0, verb_flow_merge, "Move all of session FROM to another one", NULL },
+        { "flow archive", "SESSION", 1, 1, 0, verb_flow_archive, "End a session: open tasks are cancelled", NULL },
+        { "flow import", "FILE|- [SESSION]", 1, 2, 0, verb_flow_import, "Make a session of an exported one, or of the flow balancer's",
+          NULL },
+        { "flow export", "SESSION", 1, 1, 0, verb_flow_export, "Print a session as JSON", NULL },
         { "pool list", "[POOL...]", 0, -1, 0, verb_pool_list, "List pools", NULL },
         { "pool show", "POOL...", 1, -1, 0, verb_pool_show, "Show all about a pool", NULL },
         { "pool tools", "POOL", 1, 1, 0, verb_pool_tools, "List the tools of a pool of MCP servers", NULL },
@@ -199,9 +237,15 @@ static void print_option(OptionId id) {
 
 static void print_options(const char *title, uint64_t set) {
         printf("\n%s:\n", title);
-        for (unsigned i = 0; i < _OPTION_MAX; i++)
-                if (set & 1ULL << i)
+        for (unsigned i = OPTION_QUIET + 1; i < _OPTION_MAX; i++)
+                if (option_taken(set, i))
                         print_option(i);
+}
+
+static void print_global_options(const char *title) {
+        printf("\n%s:\n", title);
+        for (unsigned i = 0; i <= OPTION_QUIET; i++)
+                print_option(i);
 }
 
 static void help_print_all(void) {
@@ -218,9 +262,9 @@ static void help_print_all(void) {
                 snprintf(text, sizeof(text), "  %s %s", verbs[i].name, verbs[i].args);
                 printf("%-*s%s\n", HELP_COLUMN, text, verbs[i].summary);
         }
-        print_options("Options", OPTIONS_GLOBAL);
+        print_global_options("Options");
         print_options("Options of run, submit and wait", jobs);
-        print_options("Options of other verbs", ~(jobs | OPTIONS_GLOBAL));
+        print_options("Options of other verbs", ~jobs);
         printf("\nExit status: 0 done, 1 failed, 2 misused, 69 no flowd, 75 refused, 77 not permitted, 124 timeout,\n"
                "130 cancelled. "
                "See flowctl(1), and 'flowctl VERB --help'.\n");
@@ -236,7 +280,7 @@ void help_print(const Verb *verb) {
                 printf("\n%s\n", verb->more);
         if (verb->options)
                 print_options("Options", verb->options);
-        print_options("Options of all verbs", OPTIONS_GLOBAL);
+        print_global_options("Options of all verbs");
         printf("\nSee flowctl(1).\n");
 }
 

@@ -11,6 +11,8 @@ flowctl_SOURCES = \
 	%D%/control.c \
 	%D%/dead.c \
 	%D%/events.c \
+	%D%/flow-view.c %D%/flow-view.h \
+	%D%/flow.c \
 	%D%/flowctl.h \
 	%D%/help.c \
 	%D%/job.c %D%/job-table.h \

@@ -88,7 +88,8 @@ static int unknown_verb(const Flowctl *c, const char *first, const char *second)
 /* A family without its second word: "pool" is "pool list"; "config" is ambiguous. */
 static const char *const families[][2] = {
         { "job", "list" },    { "pool", "list" },   { "worker", "list" }, { "dead", "list" },
-        { "store", "stats" }, { "cache", "stats" }, { "route", "list" }, { "session", "list" }, { "config", NULL },  { "mcp", "bridge" },
+        { "store", "stats" }, { "cache", "stats" }, { "route", "list" }, { "session", "list" }, { "config", NULL },
+        { "mcp", "bridge" }, { "flow", "list" },
 };
 
 /* Finds the verb in the arguments; *ret_used says how many of them it took. Returns -1, or an exit status. */
@@ -121,7 +122,7 @@ static int verb_check(const Flowctl *c, int n_args) {
         const Verb *v = c->verb;
 
         for (unsigned i = 0; i < _OPTION_MAX; i++)
-                if (option(c, i) && !((v->options | OPTIONS_GLOBAL) & 1ULL << i))
+                if (option(c, i) && !option_taken(v->options, i))
                         return usage_error(c, "'%s' has no option --%s", v->name, option_name(i));
         if (n_args < v->min)
                 return usage_error(c, "'%s' needs %s: flowctl %s %s", v->name,

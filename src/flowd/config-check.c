@@ -125,6 +125,14 @@ int config_check_flowd(ConfigLoader *l) {
         r = check_route(l);
         if (r < 0)
                 return r;
+        const FlowThresholds *t = &c->flow.limits;
+        if (t->load_low >= t->load_high)
+                return loader_error(l, config_loader_find(l, "FlowLoadLow") ? "FlowLoadLow" : "FlowLoadHigh", "FlowLoadLow=%u: is not below FlowLoadHigh=%u",
+                                    t->load_low, t->load_high);
+        if (t->band_draft > t->band_refine || t->band_refine > t->band_done)
+                return loader_error(l, config_loader_find(l, "FlowBandRefinement") ? "FlowBandRefinement" : config_loader_find(l, "FlowBandDraft") ?
+                                    "FlowBandDraft" : "FlowBandDone", "FlowBandDraft=%u, FlowBandRefinement=%u, FlowBandDone=%u: each must not be below the "
+                                    "one before", t->band_draft, t->band_refine, t->band_done);
         if (c->connections_per_user > c->connections_max && config_loader_find(l, "ConnectionsPerUser"))
                 return loader_warning(l, "ConnectionsPerUser", "ConnectionsPerUser=%u: is above ConnectionsMax=%u, which counts",
                                       c->connections_per_user, c->connections_max);

@@ -92,6 +92,7 @@ static Config *config_new(void) {
                 .admin_gid = (gid_t) -1,
         };
         route_config_init(&c->route);
+        flow_config_default(&c->flow);
         c->observe_group = strdup("flowd-observe");
         c->submit_group = strdup("flowd");
         c->admin_group = strdup("flowd-admin");

@@ -3,6 +3,7 @@
 
 /* The configuration: flowd.conf, workers/NAME.worker and pools/NAME.pool, each with drop-ins, merged and checked. */
 
+#include "flow/flow.h"
 #include "route/heuristic.h"
 
 typedef enum RunMode {
@@ -43,6 +44,7 @@ typedef struct Config {
         unsigned store_compress_level; /* StoreCompressLevel=3 of zstd */
         uint64_t store_max_age_usec;   /* StoreMaxAge=30d: how long ended jobs are kept */
         uint64_t store_max_jobs;       /* StoreMaxJobs=1000000 ended ones */
+        FlowConfig flow;               /* Flow*=: thresholds and limits of sessions */
         uint64_t store_max_bytes;      /* StoreMaxBytes=4G of the database file */
         uint64_t key_usec;             /* KeyRetention=1d: how long after its end a job's key still finds it */
         uint64_t cache_max_bytes;      /* CacheMaxBytes=256M */

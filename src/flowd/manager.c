@@ -163,6 +163,7 @@ void manager_apply_limits(Manager *m) {
         };
         m->mcp.auth = m->server.auth;
         job_table_trim(&m->jobs);
+        flow_configure(m->flow, &c->flow);
         manager_configure_store(m);
 }
 
@@ -303,6 +304,7 @@ static void manager_stop(Manager *m, bool at_once) {
         if (!m->stopping) {
                 persist_save(m);
                 m->stopping = m->server.stopping = m->mcp.stopping = true;
+                flow_stop(m->flow);
                 m->stop_until = now_usec() + m->config->shutdown_timeout_usec;
                 manager_notify(m, "STOPPING=1");
                 event_send(&m->host, EVENT_STOPPING, NULL, "flowd is stopping");
@@ -458,6 +460,28 @@ static void tell_limits(Manager *m) {
                            m->host.cgroup.memory ? "yes" : "no", m->host.cgroup.pids ? "yes" : "no", m->host.cgroup.cpu ? "yes" : "no");
 }
 
+/* --- sessions --- */
+
+static int flow_submit(void *userdata, Job *j, const char *pool, const char *tier, char **reterr_text) {
+        Manager *m = userdata;
+
+        return route_submit(&m->router, j, &(RouteRequest) { .pool = pool, .tier = tier }, reterr_text);
+}
+
+static void flow_cancel(void *userdata, Job *j) {
+        Manager *m = userdata;
+
+        (void) pool_cancel_job(&m->jobs, j);
+}
+
+static Job *flow_find_job(void *userdata, uint64_t id) {
+        Manager *m = userdata;
+
+        return job_table_find(&m->jobs, id);
+}
+
+static const FlowOps flow_ops = { .submit = flow_submit, .cancel = flow_cancel, .find = flow_find_job };
+
 static int init_loop(Manager *m) {
         Host *h = &m->host;
         sigset_t mask;
@@ -564,6 +588,10 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         r = route_configure(&m->router, &m->config->route);
         if (r < 0)
                 return r;
+        r = flow_new(&m->host, &m->config->flow, &flow_ops, m, &m->flow);
+        if (r < 0)
+                return r;
+        m->server.flow = m->flow;
         manager_apply_limits(m);
         m->host.tap = tap;
         (void) sd_watchdog_enabled(0, &m->watchdog_usec);
@@ -592,6 +620,8 @@ void manager_done(Manager *m) {
         remove_sockets(m);
 
         m->host.tap = NULL;
+        if (m->flow)
+                flow_stop(m->flow);
         m->store = store_close(m->store);
         LIST_FOREACH(l, &m->pools)
                 if (!pool_empty(list_entry(l, Pool, link))) {
@@ -602,6 +632,7 @@ void manager_done(Manager *m) {
                 server_done(&m->server);
         if (m->mcp.host)
                 mcp_server_done(&m->mcp);
+        m->flow = flow_free(m->flow);
         LIST_FOREACH_SAFE(l, next, &m->pools)
                 remove_pool(m, list_entry(l, Pool, link));
         if (m->router.pools)

@@ -25,6 +25,7 @@ typedef struct Manager {
         JobTable jobs;
         SessionTable sessions;
         Router router;
+        Flow *flow;              /* sessions */
         Server server;
         McpServer mcp;
         EventHistory events;

@@ -108,6 +108,12 @@ static int load(Manager *m, unsigned max) {
         return r;
 }
 
+/* The sessions come after the jobs that are theirs. */
+static void load_flow(Manager *m) {
+        if (flow_load(m->flow, m->store) < 0)
+                event_send(&m->host, EVENT_STORE, NULL, "The sessions of an earlier run cannot be taken: out of memory; restart flowd");
+}
+
 /* While flowd serves: in slices, between which the loop turns. */
 static void load_late(Timer *t) {
         Manager *m = CONTAINER_OF(t, Manager, load_timer);
@@ -117,6 +123,8 @@ static void load_late(Timer *t) {
                 timer_arm(&m->host.timers, &m->load_timer, now_usec());
         else if (r < 0)
                 event_send(&m->host, EVENT_STORE, NULL, "The jobs of an earlier run cannot be taken: %s; restart flowd", strerror(-r));
+        else
+                load_flow(m);
 }
 
 static void on_changed(Store *s, void *userdata) {
@@ -136,6 +144,8 @@ static void on_changed(Store *s, void *userdata) {
                 m->load_timer.fire = load_late;
                 load_late(&m->load_timer);
         }
+        if (!m->load_timer.armed)
+                load_flow(m);
         event_send(&m->host, EVENT_STORE, NULL, "The store is %s%s%s", store_health_to_string(store_health(s)), why ? ": " : " again", strempty(why));
         hot_defer(&m->host.hot, &m->changed);
 }
@@ -163,7 +173,8 @@ int manager_open_store(Manager *m, bool resumed) {
                 if (r < 0)
                         return r;
         }
-        return load(m, UINT_MAX);
+        r = load(m, UINT_MAX);
+        return r < 0 ? r : flow_load(m->flow, m->store);
 }
 
 void manager_adopt_waiting(Manager *m) {

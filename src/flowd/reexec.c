@@ -130,7 +130,7 @@ static bool any_passing(Manager *m) {
                 if (p->hook.worker)
                         return true;
         }
-        return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0);
+        return job_clients_passing(&m->server) || (m->store && store_pending(m->store) > 0) || flow_pending(m->flow);
 }
 
 /* Returns only when it failed. */
@@ -219,6 +219,7 @@ int manager_reexec_request(Manager *m, char **reterr_text) {
                 }
         LIST_FOREACH(l, &m->pools)
                 hook_hurry(list_entry(l, Pool, link), HOOK_HURRY_USEC);
+        flow_flush(m->flow);
         m->reexec_wanted = true;
         m->host.hold = true;
         m->reexec_until = now_usec() + GIVE_UP_USEC;

@@ -4,7 +4,7 @@
  * Between acceptance and queue. A job whose method is cacheable joins a *flight*: all jobs under way that have one key. The first one is its
  * leader; the others, its followers, stand among the waiting jobs of their pools. A flight goes through these states:
  *
- *      searching   the store is asked; the leader waits like the others. A hit ends them all; a miss queues the leader
+ *      searching   the store is asked; the leader waits like the others. A hit ends them all; a miss queues the leader, and so does no answer in time
  *      running     the leader is queued, runs, or is tried again
  *      done        the leader has ended in a way that counts for all: they end likewise, and so does whoever comes while the result is being kept
  *
@@ -22,7 +22,6 @@
  */
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "basic/state.h"
 #include "pool/cached.h"
@@ -49,6 +48,9 @@ typedef struct Flight {
         bool in_map;
         bool renewal;
         bool asking;           /* the store has a request of this flight */
+        StoreRequest *search;  /* that one, where it is a search */
+        Timer patience;        /* with it */
+        bool unavailable;      /* its last leader left because its pool had failed */
         CacheKey key;
         char *method, *worker_type, *version;
         /* done */
@@ -115,6 +117,7 @@ static Flight *flight_free(Flight *f) {
         leave_map(f);
         list_remove(&f->link);
         list_remove(&f->unfinished_link);
+        timer_disarm(&f->table->host->timers, &f->patience);
         job_result_done(&f->result);
         free(f->method);
         free(f->worker_type);
@@ -244,18 +247,27 @@ static void touch(JobTable *t, const CacheKey *key) {
 }
 
 static void touched(StoreRequest *r) {
+        Cached *c = r->userdata;
+
+        c->n_touches--;
         store_request_free(r);
 }
 
 static void on_touch(Timer *timer) {
         Cached *c = CONTAINER_OF(timer, Cached, touch);
-        StoreRequest *r = c->table->store ? store_request_new(STORE_OP_CACHE_TOUCH, touched, NULL) : NULL;
+        StoreRequest *r;
 
+        if (c->n_touches == CACHED_TOUCHES_MAX) { /* the disk hangs */
+                timer_arm(&c->table->host->timers, timer, now_usec() + TOUCH_USEC);
+                return;
+        }
         timer_disarm(&c->table->host->timers, timer);
+        r = c->table->store ? store_request_new(STORE_OP_CACHE_TOUCH, touched, c) : NULL;
         if (r && (r->ids = new0(uint64_t, c->n_touched + 1))) {
                 memcpy(r->ids, c->touched, c->n_touched * sizeof(uint64_t));
                 r->n_ids = c->n_touched;
                 r->lazy = true;
+                c->n_touches++;
                 store_submit(c->table->store, r);
         } else
                 store_request_free(r);
@@ -309,11 +321,16 @@ static void on_finish(Defer *d) {
                         deliver(f);
                 else if (f->state == FLIGHT_RUNNING && !f->leader) {
                         Job *j = first_follower(f);
+                        bool unavailable = f->unavailable;
 
-                        f->renewal = false;
+                        f->renewal = f->unavailable = false;
                         if (j) {
+                                Pool *p = j->pool;
+
                                 lead(f, j);
                                 queue_leader(f);
+                                if (unavailable && f->leader == j && !j->waiting)
+                                        pool_fail_late(p, j);
                         }
                 }
                 if (!f->leader && list_empty(&f->followers) && !f->asking)
@@ -346,6 +363,15 @@ void cached_abandon(Job *j) {
         finish_later(f);
 }
 
+void cached_moved(const Pool *to, Job *j) {
+        Flight *f = j->flight;
+
+        if (!f || streq_ptr(to->config->type->name, f->worker_type))
+                return;
+        f->unavailable = true; /* or it would not have been moved */
+        cached_abandon(j);
+}
+
 /* --- results that are kept --- */
 
 static void on_put(StoreRequest *r) {
@@ -361,9 +387,9 @@ static uint64_t later(uint64_t usec, uint64_t span) {
         return usec > INT64_MAX - MIN(span, (uint64_t) INT64_MAX) ? INT64_MAX : usec + span;
 }
 
-/* Whether a worker of the version that the key names has made it. */
-static bool is_of_version(const Flight *f, const Worker *w) {
-        return w && streq_ptr(w->type->version, f->version);
+/* Whether a worker of the type and the version that the key names has made it: its pool may have another type by now. */
+static bool is_of_key(const Flight *f, const Worker *w) {
+        return w && streq_ptr(w->type->name, f->worker_type) && streq_ptr(w->type->version, f->version);
 }
 
 static StoreRequest *put_request(const Flight *f, const WorkerType *t, const JobResult *r) {
@@ -391,11 +417,11 @@ static StoreRequest *put_request(const Flight *f, const WorkerType *t, const Job
         return q;
 }
 
-/* Whether there is a store that may have it. */
+/* Whether there is a store that may have it, and answers. */
 static bool searchable(const JobTable *t) {
         StoreHealth h = t->store ? store_health(t->store) : STORE_OFF;
 
-        return h != STORE_OFF && h != STORE_NEWER;
+        return t->cached.n_overdue == 0 && h != STORE_OFF && h != STORE_NEWER;
 }
 
 static bool keep(Flight *f, const Pool *p, const Worker *w, const JobResult *r) {
@@ -403,7 +429,7 @@ static bool keep(Flight *f, const Pool *p, const Worker *w, const JobResult *r) 
         bool failed = r->status != FRAME_COMPLETED;
         StoreRequest *q;
 
-        if (!searchable(f->table) || !is_of_version(f, w) || !cacheable(p, f->method) || blob_size(r->data) > t->cache_max)
+        if (!searchable(f->table) || !is_of_key(f, w) || !cacheable(p, f->method) || blob_size(r->data) > t->cache_max)
                 return false;
         /* what is stale is better than why it could not be made anew */
         if (failed ? t->cache_negative_usec == 0 || f->renewal : t->cache_ttl_usec == 0 && t->cache_stale_usec == 0)
@@ -427,6 +453,7 @@ void cached_end(Pool *p, Job *j, const JobResult *r) {
                 return;
         leave(j);
         finish_later(f);
+        f->unavailable = streq_ptr(r->code, "PoolUnavailable");
         if (!counts_for_all(r))
                 return;
         f->state = FLIGHT_DONE;
@@ -441,6 +468,7 @@ void cached_end(Pool *p, Job *j, const JobResult *r) {
 /* --- searching --- */
 
 static void on_found(StoreRequest *r);
+static void on_patience(Timer *t);
 
 /* An encoded result can only be given where nobody but its submitter, who takes it, will ever look at it. */
 static unsigned accepts(const Job *j) {
@@ -464,6 +492,9 @@ static int search(Flight *f, unsigned accept) {
         r->cache->accept = accept;
         f->state = FLIGHT_SEARCHING;
         f->asking = true;
+        f->search = r;
+        f->patience.fire = on_patience;
+        timer_arm(&f->table->host->timers, &f->patience, now_usec() + CACHED_SEARCH_USEC);
         store_submit(f->table->store, r);
         return 0;
 }
@@ -489,7 +520,7 @@ static Job *renewal_new(const Job *of) {
         j->kind = of->kind;
         j->timeout_usec = of->timeout_usec;
         j->priority = INT32_MIN;
-        j->uid = geteuid();
+        j->uid = of->uid; /* whose session it is */
         j->searched = j->renewal = true;
         return j;
 }
@@ -520,7 +551,7 @@ static void give_found(Flight *f, const CacheItem *item) {
         List *l;
 
         if (failed && blob_data(item->body, &text) >= 0)
-                error = strndup((const char *) text, blob_size(item->body));
+                error = memdup_text(text, blob_size(item->body));
         if (failed) {
                 r.error = error;
                 r.code = job_known_code(item->code) ? job_known_code(item->code) : "Failed";
@@ -638,6 +669,8 @@ static void on_found(StoreRequest *r) {
         Flight *f = r->userdata;
 
         f->asking = false;
+        f->search = NULL;
+        timer_disarm(&f->table->host->timers, &f->patience);
         if (!f->leader) /* all have left meanwhile */
                 flight_free(f);
         else if (r->error >= 0)
@@ -647,8 +680,33 @@ static void on_found(StoreRequest *r) {
         store_request_free(r);
 }
 
+/* What was waited for in vain. */
+static void on_found_late(StoreRequest *r) {
+        Cached *c = r->userdata;
+
+        c->n_overdue--;
+        store_request_free(r);
+}
+
+/* A disk that hangs, or a salvage: jobs run meanwhile, and none is searched until there is an answer again. */
+static void on_patience(Timer *timer) {
+        Flight *f = CONTAINER_OF(timer, Flight, patience);
+        StoreRequest *r = TAKE_PTR(f->search);
+
+        timer_disarm(&f->table->host->timers, timer);
+        r->userdata = &f->table->cached;
+        r->done = on_found_late;
+        f->table->cached.n_overdue++;
+        f->asking = false;
+        if (f->leader)
+                missed(f);
+        else
+                flight_free(f);
+}
+
 /* The key of a job, where it has one. */
 static int key_of(const WorkerType *t, Job *j, CacheKey *ret) {
+        _cleanup_free_ char *session = NULL;
         const uint8_t *data = NULL;
         int r;
 
@@ -659,7 +717,12 @@ static int key_of(const WorkerType *t, Job *j, CacheKey *ret) {
         r = blob_data(j->payload, &data);
         if (r < 0)
                 return r;
-        return cache_key(t->name, t->version, j->method, t->cache_session ? j->session : NULL, j->kind, data, j->payload_size, ret);
+        if (t->cache_session) { /* a session is its user's, and what is in none is nobody else's either */
+                session = j->session ? str_printf("%u/%s", (unsigned) j->uid, j->session) : str_printf("%u", (unsigned) j->uid);
+                if (!session)
+                        return -ENOMEM;
+        }
+        return cache_key(t->name, t->version, j->method, session, j->kind, data, j->payload_size, ret);
 }
 
 bool cached_begin(Pool *p, Job *j) {
@@ -700,6 +763,7 @@ bool cached_may_probe(Pool *p, Job *j, int error) {
         CacheKey key;
 
         if ((error != -EXFULL && error != -ENOTCONN) || p->state == POOL_CLOSING || p->stopping || j->durability != DURABLE_NO || j->not_before_usec > 0 ||
+            j->renewal || /* which has been searched */
             p->jobs->cached.n_probes >= CACHED_PROBES_MAX || !searchable(p->jobs) || !cacheable(p, j->method) || key_of(t, j, &key) < 0)
                 return false;
         other = map_get(&p->jobs->cached.by_key, (uint64_t) cache_id(&key), Flight, by_key);

@@ -12,8 +12,10 @@ struct JobTable;
 struct Pool;
 struct Worker;
 
+#define CACHED_SEARCH_USEC (1 * USEC_PER_SEC) /* so long a job waits for the store's answer */
 #define CACHED_PROBES_MAX 64U   /* jobs that are searched though their pool has no room for them */
-#define CACHED_TOUCHED_MAX 256U /* results that were used, until the store is told */
+#define CACHED_TOUCHED_MAX 256U /* results that were used, until the store is told ... */
+#define CACHED_TOUCHES_MAX 64U  /* ... which it is so often at the same time; what is used meanwhile is not noted */
 
 typedef struct CachedStats { /* since the start */
         uint64_t hits, stale, misses, coalesced; /* jobs */
@@ -31,7 +33,9 @@ typedef struct Cached {
         Timer touch;
         uint64_t touched[CACHED_TOUCHED_MAX];
         unsigned n_touched;
+        unsigned n_touches;
         unsigned n_probes;
+        unsigned n_overdue; /* searches that nobody waits for any more, without an answer yet */
         CachedStats stats;
 } Cached;
 
@@ -52,6 +56,8 @@ bool cached_waits(const Job *j);
 void cached_unqueued(Job *j);
 /* It ends: jobs that wait for it end likewise, or one of them takes its place. The result stays the caller's. */
 void cached_end(struct Pool *p, Job *j, const JobResult *r);
+/* It goes to that pool, because its own has failed. Where its workers will be of another type, it is not equal any more to those who wait for it. */
+void cached_moved(const struct Pool *to, Job *j);
 /* It leaves its pool without an end. */
 void cached_abandon(Job *j);
 /* It is with a worker, and others waited for it in the image before. */

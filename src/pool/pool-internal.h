@@ -16,6 +16,8 @@ void pool_touched(Pool *p);
 /* The workers that it keeps however little there is to do. */
 unsigned pool_floor(const Pool *p);
 void pool_fail_queue(Pool *p, const char *code, const char *why);
+/* A job that came to the queue of a pool that has failed meanwhile goes elsewhere, or ends, like those that stood in it then. */
+void pool_fail_late(Pool *p, Job *j);
 
 /* deaths.c. `w` is NULL where none could be started. */
 void pool_note_death(Pool *p, const Worker *w, const char *how);
@@ -85,8 +87,8 @@ void pool_finish(Pool *p, Job *j, JobResult *r);
 void pool_end_queued(Pool *p, Job *j, FrameStatus status, const char *code, const char *text);
 /* It is aborted: recorded jobs of the queue, which flowd's end would leave to its next run, wait for a pool of its name. */
 void pool_leave_queue(Pool *p);
-/* The pool closes: jobs whose time has not come leave it. */
-void pool_leave_waiting(Pool *p);
+/* The pool closes: jobs whose time has not come leave it. `followers`: recorded ones that wait for an equal job, too; its time is over. */
+void pool_leave_waiting(Pool *p, bool followers);
 /* flowd stops: a recorded job leaves memory as it is. */
 void pool_suspend_job(Pool *p, Job *j);
 /* WorkerOps */

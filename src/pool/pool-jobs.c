@@ -143,8 +143,12 @@ static void wait_in(Pool *p, Job *j) {
 
 /* Where its priority and its age put it; a job that is tried again after a crash keeps its age. */
 static void enqueue(Pool *p, Job *j) {
+        uint64_t now = now_usec();
+
+        if (j->queued_usec == 0 && j->attempts == 0) /* not what needs no worker, and no attempt but the first */
+                scale_arrived(&p->scale, now);
         if (!j->again || j->queued_usec == 0)
-                j->queued_usec = now_usec();
+                j->queued_usec = now;
         j->again = j->elsewhere = false;
         job_queue_add(&p->queue, j);
         p->n_queued++;
@@ -182,11 +186,11 @@ void pool_leave_queue(Pool *p) {
         pool_foreach_queued(p, leave_queue, p);
 }
 
-void pool_leave_waiting(Pool *p) {
+void pool_leave_waiting(Pool *p, bool followers) {
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);
 
-                if (j->recording || cached_waits(j))
+                if (j->recording || (cached_waits(j) && !(followers && j->stored)))
                         continue;
                 pool_unqueue(p, j);
                 leave_closing(p, j);
@@ -296,6 +300,7 @@ void pool_move(Pool *to, Job *j) {
         pool_dispatch_later(from);
         j->pool = to;
         j->pool_name = to->name;
+        cached_moved(to, j);
         place(to, j); /* its attempt is recorded, and so is the pool that has accepted it, for good: the payload's sum covers that */
 }
 
@@ -416,7 +421,6 @@ static int submit(Pool *p, Job *j, char **reterr_text) {
         j->pool_name = p->name;
         j->accepted_usec = now_usec();
         j->accepted_real_usec = realtime_usec();
-        scale_arrived(&p->scale, j->accepted_usec);
         if (j->durability == DURABLE_NO) {
                 place(p, j);
                 return cached_probes(j);

@@ -228,6 +228,13 @@ void pool_fail_queue(Pool *p, const char *code, const char *why) {
                            strna(why));
 }
 
+void pool_fail_late(Pool *p, Job *j) {
+        QueuedEnd end = { .pool = p, .code = "PoolUnavailable", .why = p->reason };
+
+        if ((p->permanent || p->breaker != BREAKER_CLOSED) && p->n_usable == 0)
+                fail_one(j, &end);
+}
+
 static void permanent(Pool *p, Worker *w, const EventFields *f) {
         pool_note_death(p, w, "exited with status 125");
         p->permanent = true;
@@ -601,7 +608,7 @@ void pool_close(Pool *p) {
         hook_hurry(p, HOOK_CLOSE_USEC);
         p->target = 0;
         if (!p->stopping)
-                pool_leave_waiting(p);
+                pool_leave_waiting(p, false);
         pool_dispatch_later(p);
 }
 
@@ -630,6 +637,8 @@ bool pool_empty(const Pool *p) {
 
 void pool_abort(Pool *p, const char *why) {
         pool_leave_queue(p);
+        if (!p->stopping)
+                pool_leave_waiting(p, true);
         pool_fail_queue(p, "PoolUnavailable", why);
         LIST_FOREACH_SAFE(l, n, &p->waiting) {
                 Job *j = list_entry(l, Job, queue_link);

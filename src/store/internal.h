@@ -64,6 +64,16 @@ typedef enum Statement {
         STATEMENT_STATE_PUT,
         STATEMENT_STATE_DELETE,
         STATEMENT_STATE_ALL,
+        STATEMENT_FLOW_REVISION,
+        STATEMENT_FLOW_SESSIONS,
+        STATEMENT_FLOW_SESSION_SET,
+        STATEMENT_FLOW_SESSION_DELETE,
+        STATEMENT_FLOW_TASKS,
+        STATEMENT_FLOW_TASK_SET,
+        STATEMENT_FLOW_TASKS_DELETE,
+        STATEMENT_FLOW_ENTRIES,
+        STATEMENT_FLOW_ENTRY_SET,
+        STATEMENT_FLOW_ENTRIES_DELETE,
         _STATEMENT_MAX,
 } Statement;
 
@@ -228,6 +238,13 @@ int job_lost(Db *db, uint64_t id);
 int job_save_last_id(Db *db);
 /* The oldest live id, found step by step; keeps what it has found. */
 int job_low(Db *db);
+
+/* ---- flow.c: sessions */
+
+/* -ESTALE: the session is not what the change changes; nothing was done. */
+int db_flow_change(Db *db, Request *q);
+/* Returns 0, what the sink returned below 0, or -errno with db->trouble set. */
+int db_flow_load(Db *db, const FlowSink *sink, void *userdata);
 
 /* ---- read.c: rows become records */
 

@@ -11,6 +11,7 @@ libstore_a_SOURCES = \
 	%D%/codec.c %D%/codec.h \
 	%D%/db.c \
 	%D%/dictionary.c \
+	%D%/flow.c %D%/flow-record.h \
 	%D%/inspect.c \
 	%D%/internal.h \
 	%D%/jobs.c \

@@ -98,6 +98,8 @@ static bool is_tight(const StoreConfig *c, uint64_t used) {
 int retention_due(Db *db, const StoreConfig *c) {
         int r = db_used(db, &db->used);
 
+        if (r >= 0)
+                r = cache_survey(db); /* after a rollback it is not known what the cache takes, and it would count as the jobs' */
         if (r < 0)
                 return r;
         if (used_by_jobs(db) >= c->max_bytes)
@@ -159,9 +161,10 @@ int retention_slice(Db *db, const StoreConfig *c) {
         if (n_ended > c->max_jobs)
                 excess = n_ended - c->max_jobs;
         if (is_tight(c, db->used) && cache_used(db) > 0) {
-                more = cache_retain(db, true);
-                if (more < 0)
-                        return more;
+                r = cache_retain(db, true);
+                if (r < 0)
+                        return r;
+                more |= r;
         }
         if (is_tight(c, used_by_jobs(db)))
                 excess = MAX(excess, (uint64_t) STORE_PURGE_SLICE / 8); /* then it is measured again */

@@ -244,6 +244,16 @@ static int copy_all(Salvager *s) {
                 r = copy_table(s, "SELECT key, value FROM state", "INSERT INTO state (key, value) VALUES (?1, ?2)", 2);
         if (r >= 0)
                 r = copy_table(s, "SELECT uid, key, job, expires FROM keys", "INSERT INTO keys (uid, key, job, expires) VALUES (?1, ?2, ?3, ?4)", 4);
+        if (r >= 0)
+                /* Rows of tasks may be missing: a running flowd, which has all of them, is to find another revision than it knows, and to write
+                 * the session anew. */
+                r = copy_table(s, "SELECT number, revision + 1000000, body, moving FROM flow_sessions",
+                               "INSERT INTO flow_sessions (number, revision, body, moving) VALUES (?1, ?2, ?3, ?4)", 4);
+        if (r >= 0)
+                r = copy_table(s, "SELECT session, seq, body, moving, result FROM flow_tasks",
+                               "INSERT INTO flow_tasks (session, seq, body, moving, result) VALUES (?1, ?2, ?3, ?4, ?5)", 5);
+        if (r >= 0)
+                r = copy_table(s, "SELECT session, number, body FROM flow_log", "INSERT INTO flow_log (session, number, body) VALUES (?1, ?2, ?3)", 3);
         if (r < 0)
                 return r;
         if (db_meta_get_id(s->new, "last_id", &id) >= 0)

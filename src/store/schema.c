@@ -27,6 +27,13 @@
 #define HEADER_APPLICATION_ID 68
 
 /* versions[n] makes version n + 1 of version n. Indexes are of ended jobs only, so that accepting one costs no page of an index. */
+#define VERSION_FLOW /* sessions; `body` seldom changes, `moving` with each change */ \
+        "CREATE TABLE flow_sessions (number INTEGER PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL, moving TEXT NOT NULL) STRICT;" \
+        "CREATE TABLE flow_tasks (session INTEGER NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, moving TEXT NOT NULL, result BLOB," \
+        "  PRIMARY KEY (session, seq)) STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE flow_log (session INTEGER NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (session, number))" \
+        "  STRICT, WITHOUT ROWID;"
+
 static const char *const versions[STORE_SCHEMA] = {
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
         "CREATE TABLE jobs (id INTEGER PRIMARY KEY, state INTEGER NOT NULL, durability INTEGER NOT NULL, uid INTEGER NOT NULL,"
@@ -52,6 +59,7 @@ static const char *const versions[STORE_SCHEMA] = {
         "ALTER TABLE jobs ADD COLUMN cache INTEGER NOT NULL DEFAULT 0;",
 
         "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+        VERSION_FLOW,
 };
 
 static const char *const statements[_STATEMENT_MAX] = {
@@ -101,6 +109,18 @@ static const char *const statements[_STATEMENT_MAX] = {
         [STATEMENT_STATE_PUT] = "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
         [STATEMENT_STATE_DELETE] = "DELETE FROM state WHERE key = ?1",
         [STATEMENT_STATE_ALL] = "SELECT key, value FROM state ORDER BY key",
+        [STATEMENT_FLOW_REVISION] = "SELECT revision FROM flow_sessions WHERE number = ?1",
+        [STATEMENT_FLOW_SESSIONS] = "SELECT number, revision, body, moving FROM flow_sessions ORDER BY number",
+        [STATEMENT_FLOW_SESSION_SET] = "INSERT INTO flow_sessions (number, revision, body, moving) VALUES (?1, ?2, ifnull(?3, '{}'), ?4)"
+                " ON CONFLICT (number) DO UPDATE SET revision = ?2, body = ifnull(?3, body), moving = ?4",
+        [STATEMENT_FLOW_SESSION_DELETE] = "DELETE FROM flow_sessions WHERE number = ?1",
+        [STATEMENT_FLOW_TASKS] = "SELECT seq, body, moving, result FROM flow_tasks WHERE session = ?1 ORDER BY seq",
+        [STATEMENT_FLOW_TASK_SET] = "INSERT INTO flow_tasks (session, seq, body, moving, result) VALUES (?1, ?2, ifnull(?3, '{}'), ?4, ?5)"
+                " ON CONFLICT (session, seq) DO UPDATE SET body = ifnull(?3, body), moving = ?4, result = ifnull(?5, result)",
+        [STATEMENT_FLOW_TASKS_DELETE] = "DELETE FROM flow_tasks WHERE session = ?1",
+        [STATEMENT_FLOW_ENTRIES] = "SELECT number, body FROM flow_log WHERE session = ?1 ORDER BY number",
+        [STATEMENT_FLOW_ENTRY_SET] = "INSERT OR REPLACE INTO flow_log (session, number, body) VALUES (?1, ?2, ?3)",
+        [STATEMENT_FLOW_ENTRIES_DELETE] = "DELETE FROM flow_log WHERE session = ?1 AND number < ?2",
 };
 
 /* Those that a connection for reading has. */

@@ -55,6 +55,7 @@ StoreRequest *store_request_free(StoreRequest *r) {
         free(r->filter.pool);
         free(r->filter.method);
         free(r->filter.session);
+        flow_change_free(r->flow);
         free(r->ids);
         (void) cache_items_free(r->cache, r->n_cache);
         free(r->path);
@@ -356,6 +357,26 @@ int store_load_state(Store *s, int (*entry)(const char *key, const char *value, 
 
 int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdata) {
         return store_load_slice(s, UINT_MAX, job, userdata);
+}
+
+int store_load_flow(Store *s, const FlowSink *sink, void *userdata) {
+        int r = 0;
+
+        (void) pthread_mutex_lock(&s->db_lock);
+        while (s->db.sql && s->loaded) {
+                s->db.trouble = STORE_OK;
+                r = db_flow_load(&s->db, sink, userdata);
+                if (r >= 0 || s->db.trouble == STORE_OK) {
+                        r = r < 0 ? r : 1;
+                        break;
+                }
+                sink->again(userdata);
+                r = 0;
+                if (writer_trouble(s) < 0) /* it does not work now; what is there stays where it is */
+                        break;
+        }
+        (void) pthread_mutex_unlock(&s->db_lock);
+        return r;
 }
 
 static int init_cond(pthread_cond_t *c) {

@@ -5,6 +5,7 @@
 
 #include "basic/hot.h"
 #include "basic/log.h"
+#include "store/flow-record.h"
 #include "store/record.h"
 
 typedef struct Store Store;
@@ -12,7 +13,7 @@ typedef struct StoreRequest StoreRequest;
 
 #define STORE_FILE "flowd.db"
 #define STORE_APPLICATION_ID 0x666c6f77 /* "flow" */
-#define STORE_SCHEMA 3                  /* PRAGMA user_version */
+#define STORE_SCHEMA 4                  /* PRAGMA user_version */
 #define STORE_LIST_MAX 10000U
 #define STORE_TEXT_MAX 512U
 #define STORE_INSTANCES_MAX 8U
@@ -57,6 +58,7 @@ typedef enum StoreOp {
         STORE_OP_END,      /* record: state and all of the end, attempts, worker, times; result, NULL where there is none or it is not kept */
         STORE_OP_RETRY,    /* an ended job is queued again: id, record.not_before_usec. Then record is all of it, with its payload, and the attempt
                             * that comes is counted already, as by an ADD. -ENOENT; -EALREADY: it has not ended; -ENODATA: its payload is gone */
+        STORE_OP_FLOW,     /* flow: changes of sessions, all or none. -ESTALE: a session is not of the revision that the change is based on */
         STORE_OP_PURGE,    /* ended jobs by id (`ids`), or all that match the filter: n is how many went */
         STORE_OP_SYNC,     /* everything before it is on the disk when it is done */
         STORE_OP_VACUUM,   /* gives free pages back to the file system; n: how many bytes */
@@ -118,6 +120,7 @@ struct StoreRequest {
         unsigned want;
         JobRecord record;      /* what it owns is freed with the request */
         StoreFilter filter;
+        FlowChange *flow;      /* freed with the request */
         uint64_t *ids;
         size_t n_ids;
         char *path;
@@ -159,6 +162,9 @@ int store_load(Store *s, int (*job)(JobRecord *r, void *userdata), void *userdat
 int store_load_state(Store *s, int (*entry)(const char *key, const char *value, void *userdata), void *userdata);
 /* The next `max` of them, when store_needs_load(). Those that were had may go on meanwhile. Returns 1 when there are more, else as store_load(). */
 int store_load_slice(Store *s, unsigned max, int (*job)(JobRecord *r, void *userdata), void *userdata);
+/* Every flow session, as store_load() does it, behind that. Returns 1; 0 where they cannot be read now (again when
+ * `changed` was called); or what the sink returned below 0. */
+int store_load_flow(Store *s, const FlowSink *sink, void *userdata);
 /* Whether there is a database whose jobs were not loaded yet; it could not be opened earlier. No job is accepted until they are. */
 bool store_needs_load(const Store *s);
 

@@ -34,6 +34,7 @@ static int (*const operations[_STORE_OP_READ])(Db *db, Request *q) = {
         [STORE_OP_REQUEUE] = job_requeue,
         [STORE_OP_END] = db_job_end,
         [STORE_OP_RETRY] = job_retry,
+        [STORE_OP_FLOW] = db_flow_change,
         [STORE_OP_PURGE] = job_purge,
         [STORE_OP_ACCEPT_LOSS] = accept_loss,
         [STORE_OP_STATE_PUT] = state_put,
@@ -44,7 +45,7 @@ static int (*const operations[_STORE_OP_READ])(Db *db, Request *q) = {
 };
 
 static bool is_kept(StoreOp op) {
-        return op == STORE_OP_ATTEMPT || op == STORE_OP_REQUEUE || op == STORE_OP_END || op == STORE_OP_SYNC ||
+        return op == STORE_OP_ATTEMPT || op == STORE_OP_REQUEUE || op == STORE_OP_END || op == STORE_OP_FLOW || op == STORE_OP_SYNC ||
                 op == STORE_OP_STATE_DELETE; /* or what was closed would be there again */
 }
 

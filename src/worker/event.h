@@ -52,6 +52,7 @@
         X(EVENT_STORE,          "store-state",         LOG_WARNING,  "4f1e82aaf3c14e26af0ccc68575e8f73")   \
         X(EVENT_JOB_DEAD,       "job-dead",            LOG_ERR,      "4609db1e3d884bc9bb364c1432b947cf")   \
         X(EVENT_JOB_FENCED,     "job-fenced",          LOG_NOTICE,   "6c514c406d594095b34841fb2ba132de")   \
+        X(EVENT_FLOW_FAILED,    "flow-task-failed",    LOG_WARNING,  "2514acb3ea494345bec22c21de793140")   \
         X(EVENT_RESULT_DROPPED, "result-dropped",      LOG_WARNING,  "9c809dfc503a402189da31f5bff7a6f8")   \
         X(EVENT_CLIENT_DROPPED, "client-dropped",      LOG_WARNING,  "c9757c2330f347afb8ea8c7f44d5c8ab")   \
         X(EVENT_REFUSED,        "request-refused",     LOG_NOTICE,   "fc05cec4f47745b2ad1b1432c6c8a268")   \

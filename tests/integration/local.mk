@@ -8,6 +8,7 @@ integration_tests += \
 	%D%/test-chaos.py \
 	%D%/test-durable.py \
 	%D%/test-exec.py \
+	%D%/test-flow.py \
 	%D%/test-flowctl.py \
 	%D%/test-guardian.py \
 	%D%/test-hostile.py \

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Results that are kept for equal jobs: a worker counts how often it really runs."""
 
+import fcntl
 import sqlite3
 
 from flowtest import *
@@ -276,6 +277,40 @@ def of_one_session_where_that_is_the_scope():
 
 
 @test
+def a_session_is_its_users():
+    if os.getuid() != 0:
+        skip('needs root, to be several users')
+    with Counted(conf={'SubmitGroup': 'root'}, CacheScope='session', CacheTTL='300ms', CacheStale='1h') as f, f.jobs() as j:
+        for session in ('a', None):
+            run(j, b'x', None, session=session)
+        f.kept(2)
+        os.chmod(f.dir, 0o755)
+        os.chmod(f.runtime, 0o755)
+        other = '''
+import os, sys
+sys.path.insert(0, %r)
+from flowtest_wire import *
+os.setgroups([0]); os.setgid(0); os.setuid(65534)
+j = Jobs(%r)
+for session in ('a', None):
+    print(j.run('p', b'x', 'echo', kind=TEXT, session=session).cache or 0)
+''' % (str(HERE), f.jobs_path())
+
+        def the_other():
+            return [int(x) for x in subprocess.run([sys.executable, '-c', other], stdout=subprocess.PIPE, check=True, timeout=30 * SLOW).stdout.split()]
+        equal(the_other(), [0, 0])
+        f.kept(4)
+        equal(f.runs(), 4)
+        entries = f.call('ListCache')['entries']
+        equal(len(entries), 4)
+        wait_until(lambda: time.time() * 1e6 > max(e['expires_usec'] for e in entries), 10)
+        # what is made anew is kept for that user
+        equal(the_other(), [2, 2])
+        f.kept(6)
+        equal(len(f.call('ListCache')['entries']), 4)
+
+
+@test
 def a_reload_applies():
     with Counted(Version=1) as f, f.jobs() as j:
         run(j, b'x', None, method='version', result=b'1')
@@ -509,6 +544,134 @@ def a_full_or_broken_pool_gives_what_is_there():
         run(j, b'x', 'hit')
         r = j.run('p', b'y', 'echo', kind=TEXT)
         equal((r.outcome, r.code), ('refused', 'PoolUnavailable'))
+
+
+@test
+def a_renewal_needs_room():
+    with Counted(CacheTTL='100ms', CacheStale='1h', pool_keys={'QueueMax': 1}) as f, f.jobs() as j:
+        for n in range(3):
+            run(j, b'%d' % n, None)
+        f.kept(3)
+        end = max(e['expires_usec'] for e in f.call('ListCache')['entries'])
+        wait_until(lambda: time.time() * 1e6 > end, 10)
+        for again in range(2):
+            gates = f.gate(), f.gate()
+            before = f.runs('gate')
+            held = [j.submit('p', gates[0].payload, 'gate', kind=TEXT)]
+            wait_until(lambda: f.runs('gate') == before + 1)
+            held.append(j.submit('p', gates[1].payload, 'gate', kind=TEXT))
+            wait_until(lambda: f.pool('p')['queued'] == 1)
+            for n in range(3):
+                run(j, b'%d' % n, 'stale')
+            equal((f.pool('p')['queued'], f.stats()['renewals']), (1, 0))
+            for g, i in zip(gates, held):
+                g.open()
+                ended(j.result(i), g.payload, None)
+        run(j, b'0', 'stale')
+        wait_until(lambda: f.runs('echo') == 4)
+        equal(f.stats()['renewals'], 1)
+
+
+OTHER = '''
+import json, sys
+for line in sys.stdin:
+    m = json.loads(line)
+    if 'payload' in m:
+        print(json.dumps({'job': m['job'], 'result': 'other'}), flush=True)
+'''
+
+
+@test
+def hits_start_no_workers():
+    with Counted(pool_keys={'Tier': 'warm', 'Min': 0, 'Max': 4, 'PreWarm': 'yes'}) as f, f.jobs() as j:
+        gate = f.gate()
+        first = j.submit('p', gate.payload, 'gate', kind=TEXT)
+        wait_until(lambda: f.runs() == 1)
+        begun = time.monotonic()
+        while time.monotonic() < begun + 0.5: # so long each takes, as far as the pool knows
+            j.pump(0.05)
+        gate.open()
+        ended(j.result(first), gate.payload, None)
+        f.kept()
+        for n in range(200):
+            run(j, gate.payload, 'hit', method='gate')
+        equal(len(f.workers('p')), 1)
+
+
+@test
+def a_pool_that_closes_in_time_leaves_no_durable_follower():
+    with Counted() as f, f.jobs() as j:
+        f.call('SpawnPool', name='s', worker_type='w', min=1, max=1)
+        gate = f.gate()
+        ids = [j.submit('s', gate.payload, 'gate', kind=TEXT, durable=2, detached=1) for _ in range(3)]
+        ids = [j.job_id(i) for i in ids]
+        wait_until(lambda: f.runs() == 1 and f.pool('s')['queued'] == 2)
+        f.call('ClosePool', pool='s', timeout_usec=100000)
+        wait_until(lambda: [p['name'] for p in f.call('ListPools')['pools']] == ['p'], 20)
+        equal(f.runs(), 1)
+        # as for any other that was recorded, a pool of its name goes on with them
+        wait_until(lambda: sorted(f.job(i)['state'] for i in ids) == ['cancelled', 'queued', 'queued'])
+        gate.open()
+        f.call('SpawnPool', name='s', worker_type='w', min=1, max=1)
+        for i in ids:
+            r = j.result(j.wait(i))
+            check(r.outcome in ('completed', 'cancelled'), r)
+
+
+@test
+def jobs_run_while_the_store_does_not_answer():
+    with Counted() as f, f.jobs() as j:
+        run(j, b'x', None)
+        f.kept()
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(f.dir) for name in names if name == 'flowd.db-shm']
+        equal(len(found), 1)
+        with open(found[0], 'r+b') as shm:
+            fcntl.lockf(shm, fcntl.LOCK_EX, 5, 123)  # the marks of SQLite's readers: each search takes 10 s, and fails
+            begun = time.monotonic()
+            for n in range(20):
+                run(j, b'%d' % n, None)
+            took = time.monotonic() - begun
+        check(took < 8 * SLOW, 'it took', took)
+        wait_until(lambda: (j.run('p', b'x', 'echo', kind=TEXT).cache or 0) == 1, 30)
+
+
+@test
+def what_another_type_answers_is_another_answer():
+    with Counted(pool_keys={'Tier': 'hot', 'BreakerCrashes': 1, 'BreakerCooldown': '1h'}, MaxCrashes=2) as f, f.jobs() as j:
+        with open(f.dir + '/other.py', 'w') as out:
+            out.write(OTHER)
+        f.write_worker('o', worker('%s %s/other.py' % (sys.executable, f.dir), 'jsonl', Cacheable='*'))
+        f.write_pool('q', pool('o', 'warm'))
+        f.flowctl('reload', check_status=OK)
+        gate = f.gate()
+        first = j.submit('p', gate.payload, 'gate', kind=TEXT, retries=0)
+        wait_until(lambda: f.runs() == 1)
+        moves = j.submit(None, b'x', 'echo', kind=TEXT, tier='hot', fallback='warm')
+        stays = j.submit('p', b'x', 'echo', kind=TEXT)
+        wait_until(lambda: f.pool('p')['queued'] == 2)
+        os.kill(f.wait_ready('p')[-1]['pid'], signal.SIGKILL)
+        ended(j.result(moves), b'other', None)
+        equal(j.result(stays).code, 'PoolUnavailable')
+        equal(j.result(first).code, 'PoolUnavailable')
+        wait_until(lambda: store_idle(f))
+        equal(f.call('ListCache')['entries'], [])
+        f.flowctl('pool', 'resume', 'p', check_status=OK)
+        run(j, b'x', None)
+
+
+@test
+def followers_fail_with_their_pool():
+    with Counted(pool_keys={'BreakerCrashes': 1, 'BreakerCooldown': '1h'}, MaxCrashes=1) as f, f.jobs() as j:
+        gate = f.gate()
+        first = j.submit('p', gate.payload, 'gate', kind=TEXT)
+        wait_until(lambda: f.runs() == 1)
+        ids = [j.submit('p', b'x', 'echo', kind=TEXT) for _ in range(5)]
+        wait_until(lambda: f.pool('p')['queued'] == 5)
+        os.kill(f.wait_ready('p')[-1]['pid'], signal.SIGKILL)
+        equal(j.result(first).code, 'Crashed')
+        for i in ids:
+            equal(j.result(i).code, 'PoolUnavailable')
+        equal(f.pool('p')['queued'], 0)
 
 
 @test

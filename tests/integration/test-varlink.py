@@ -150,6 +150,29 @@ def every_answer_is_as_described():
         call('CacheStats')
         call('ListCache')
         call('PurgeCache', method='echo')
+        call('FlowCreate', session='s', purpose='p')
+        call('FlowAdd', session='s', task={'id': 'h', 'description': 'heavy', 'weight': 9, 'priority': 'high'})
+        call('FlowSubmit', session='s', graph=[{'id': 'x', 'pool': 'w', 'method': 'echo', 'payload': 'p', 'retries': 1, 'timeout': '5s'},
+                                               {'id': 'y', 'dependencies': ['x']}, {'id': 'z'}])
+        wait_until(lambda: [t for t in call('FlowShow', session='s', task='x')['session']['graph'] if t['state'] == 'completed'])
+        call('FlowShow', session='s', all=True)
+        call('FlowExpand', session='s', task='h')
+        call('FlowDepend', session='s', task='z', on='y')
+        call('FlowPulse', session='s', task='y', action='a', momentum=50)
+        call('FlowPulse', session='s', action='of all')
+        call('FlowComplete', session='s', task='y', notes='n')
+        call('FlowCancel', session='s', task='z')
+        call('FlowTodos', session='s', todos=['t'])
+        call('FlowRest', session='s', duration='1h')
+        call('FlowWake', session='s')
+        call('FlowRebalance', session='s')
+        call('FlowStatus', session='s')
+        call('FlowExplain', session='s')
+        file = call('FlowExport', session='s')['file']
+        call('FlowImport', session='copy', file=file)
+        call('FlowMerge', session='s', **{'from': 'copy'})
+        call('FlowArchive', session='s')
+        call('FlowList', all=True)
         with f.control() as s:  # progress first, as continued answers
             got = list(s.stream('Run', pool='w', method='talk:3', payload='p'))
             for r in got:
@@ -166,7 +189,9 @@ def errors_are_as_described():
         queued = c.call('Submit', pool='w', payload='x', not_before_usec=int((time.time() + 3600) * 1e6))['job']
         done = c.call('Submit', pool='w', method='echo', payload='x')['job']
         c.call('Wait', job=done)
-        for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
+        c.call('FlowCreate', session='s')
+        for method, p in (('Run', {'pool': 'none', 'payload': 'x'}), ('FlowStatus', {'session': 'n'}), ('FlowAdd', {'session': 's', 'task': {}}),
+                          ('FlowPulse', {'session': 's', 'task': 'n'}), ('ShowWorker', {'id': 'w/77'}), ('ShowJob', {'id': 'aaaaaaaaaaaaa'}),
                           ('SpawnPool', {'worker_type': 'w', 'name': 'w'}), ('SpawnPool', {'worker_type': 'none'}), ('ClosePool', {'pool': 'w'}),
                           ('ScalePool', {'pool': 'w', 'target': 1000}), ('JobResult', {'job': queued}), ('RetryJob', {'id': done}),
                           ('PoolTools', {'pool': 'w'}),

@@ -9,7 +9,7 @@ import flowtest
 TORTURE = SRC / 'tests' / 'torture'
 # Where a build with fault injection can be killed; a number of passings is chosen at random.
 POINTS = ('accept', 'add', 'commit', 'committed', 'answer', 'answered', 'dispatch', 'dispatched', 'result', 'ended', 'told', 'attempt',
-          'checkpoint', 'checkpointed')
+          'checkpoint', 'checkpointed', 'flow', 'flow-run', 'flow-ended')
 RESTART_BOUND = 30
 
 
@@ -65,6 +65,36 @@ class Submitter(threading.Thread):
                 return
 
 
+class Planner(threading.Thread):
+    """Submits small graphs, one a session, and notes those that were accepted, and those of which nobody knows."""
+
+    def __init__(self, f, directory, n):
+        super().__init__(daemon=True)
+        self.f, self.n, self.count = f, n, 0
+        self.told = open(os.path.join(directory, 'plans.log'), 'a', buffering=1)
+        self.stop, self.error = threading.Event(), None
+
+    def run(self):
+        while not self.stop.is_set():
+            self.count += 1
+            name, payload = 'plan-%d-%d' % (self.n, self.count), lambda t, rest='': '%s%d.%d%s:0:ok' % (t, self.n, self.count, rest)
+            graph = [{'id': t, 'description': '%s of %s' % (t, name), 'pool': 'p', 'payload': payload(t, rest), 'dependencies': needs}
+                     for t, rest, needs in (('a', '', []), ('b', '', ['a']), ('c', '-${task.a.result}', ['a']),
+                                            ('d', '-${task.b.result}-${task.c.result}', ['b', 'c']))]
+            try:
+                self.f.call('FlowSubmit', session=name, graph=graph)
+                self.told.write(json.dumps({'plan': name, 'accepted': True}) + '\n')
+            except ControlError:
+                self.stop.wait(0.01)
+            except (OSError, EOFError, Failure):
+                self.told.write(json.dumps({'plan': name, 'accepted': False}) + '\n')
+                self.stop.wait(0.01)
+            except BaseException as e:
+                self.error = e
+                return
+            self.stop.wait(0.02)
+
+
 def kill(f, rnd):
     """Kills flowd, and in some rounds its guardian with it, so that nobody cleans up behind it."""
     pids = [f.pid] + ([f.process.pid] if rnd.random() < 0.3 else [])
@@ -85,7 +115,8 @@ def crash(kills, submitters=8, seed=None, fault=None):
         f.write_worker('w', worker('%s %s %s' % (sys.executable, TORTURE / 'crash-worker.py', f.dir), 'jsonl', Retries=3, RetryDelay='1ms', MaxCrashes=1000,
                                    StopTimeout='1s'))
         f.write_pool('p', pool('w', 'hot', Min=3, Max=3, RestartDelay='1ms', RestartDelayMax='10ms', BreakerCrashes=0, QueueMax=100000))
-        threads = [Submitter(f, f.dir, n, seed) for n in range(submitters)]
+        f.write_conf({'FlowSessionsMax': 100000})
+        threads = [Submitter(f, f.dir, n, seed) for n in range(submitters)] + [Planner(f, f.dir, n) for n in range(2)]
         for round in range(kills):
             f.env = {'FLOWD_FAULT': fault} if fault else {}
             if has_faults() and not fault and rnd.random() < 0.6:
@@ -109,6 +140,7 @@ def crash(kills, submitters=8, seed=None, fault=None):
         for t in threads:
             t.join(60 * SLOW)
             check(not t.is_alive() and not t.error, 'a submitter failed: %r' % t.error)
+        wait_until(lambda: all(s['completed'] == s['tasks'] for s in f.call('FlowList')['sessions']), 120, 'all plans to end')
         wait_until(lambda: f.status()['jobs_queued'] + f.status()['jobs_running'] == 0, 120, 'all jobs to end')
         f.stop()
         r = subprocess.run([sys.executable, str(TORTURE / 'crash-check.py'), f.dir, f.state + '/flowd.db'], stdout=subprocess.PIPE, text=True)

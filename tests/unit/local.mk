@@ -174,3 +174,18 @@ unit_tests += test-store-kept
 test_store_kept_SOURCES = %D%/test-store-kept.c %D%/store-kit.h
 test_store_kept_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_store_kept_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+unit_tests += test-flow-core
+test_flow_core_SOURCES = %D%/test-flow-core.c
+test_flow_core_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_flow_core_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-flow-state
+test_flow_state_SOURCES = %D%/test-flow-state.c
+test_flow_state_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_flow_state_LDADD = $(UNIT_LIBS)
+
+unit_tests += test-flow-store
+test_flow_store_SOURCES = %D%/test-flow-store.c %D%/store-kit.h
+test_flow_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_flow_store_LDADD = $(UNIT_LIBS)

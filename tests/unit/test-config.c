@@ -164,6 +164,52 @@ START_TEST(store_keys) {
 }
 END_TEST
 
+START_TEST(flow_keys) {
+        FlowThresholds published, *t;
+
+        flow_thresholds_default(&published);
+        put("a/flowd.conf", "[Flowd]\n");
+        load_clean();
+        ck_assert_mem_eq(&config->flow.limits, &published, sizeof(published));
+        ck_assert_uint_eq(config->flow.sessions_max, 1000);
+        put("a/flowd.conf", "[Flowd]\nFlowSessionsMax=5\nFlowTasksMax=6\nFlowExpire=2d\nFlowCapacityWarming=11\nFlowCapacityFlowing=12\n"
+            "FlowCapacitySurging=13\nFlowCapacityWaning=14\nFlowCapacityResting=15\nFlowLoadHigh=70\nFlowLoadLow=20\nFlowStallPulses=4\n"
+            "FlowStartMomentum=5\nFlowPulseGain=6\nFlowBandDraft=7\nFlowBandRefinement=8\nFlowBandDone=9\nFlowWindow=1min\nFlowIdle=2min\n"
+            "FlowPulses=5\nFlowMomentum=30\nFlowSurgeCompletions=7\nFlowSurgeLoad=40\nFlowWanePulses=8\nFlowConfirm=3\nFlowExpandWeight=9\n");
+        load_clean();
+        t = &config->flow.limits;
+        ck_assert_uint_eq(config->flow.sessions_max, 5);
+        ck_assert_uint_eq(config->flow.tasks_max, 6);
+        ck_assert_uint_eq(config->flow.expire_usec, 2 * 86400 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->capacity[FLOW_WARMING], 11);
+        ck_assert_uint_eq(t->capacity[FLOW_FLOWING], 12);
+        ck_assert_uint_eq(t->capacity[FLOW_SURGING], 13);
+        ck_assert_uint_eq(t->capacity[FLOW_WANING], 14);
+        ck_assert_uint_eq(t->capacity[FLOW_RESTING], 15);
+        ck_assert_uint_eq(t->load_high, 70);
+        ck_assert_uint_eq(t->load_low, 20);
+        ck_assert_uint_eq(t->stall_pulses, 4);
+        ck_assert_uint_eq(t->momentum_start, 5);
+        ck_assert_uint_eq(t->pulse_gain, 6);
+        ck_assert_uint_eq(t->band_draft, 7);
+        ck_assert_uint_eq(t->band_refine, 8);
+        ck_assert_uint_eq(t->band_done, 9);
+        ck_assert_uint_eq(t->window_usec, 60 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->idle_usec, 120 * USEC_PER_SEC);
+        ck_assert_uint_eq(t->flow_pulses, 5);
+        ck_assert_uint_eq(t->flow_momentum, 30);
+        ck_assert_uint_eq(t->surge_completions, 7);
+        ck_assert_uint_eq(t->surge_load, 40);
+        ck_assert_uint_eq(t->wane_pulses, 8);
+        ck_assert_uint_eq(t->confirm, 3);
+        ck_assert_uint_eq(t->expand_weight, 9);
+        refused_flowd("FlowCapacityResting=9", "FlowCapacityResting=9: out of range; a whole number from 10 to 100000 is allowed");
+        refused_flowd("FlowLoadLow=85", "FlowLoadLow=85: is not below FlowLoadHigh=80");
+        refused_flowd("FlowBandRefinement=95", "each must not be below the one before");
+        refused_flowd("FlowWanePulses=17", "FlowWanePulses=17: out of range; a whole number from 1 to 16 is allowed");
+}
+END_TEST
+
 START_TEST(flowd_refused) {
         refused_flowd("ResultsMax=x", "ResultsMax=x: not a size; a size from 0B to 1T is allowed");
         refused_flowd("JsonMax=1", "JsonMax=1: out of range; a size from 64K to 64M");
@@ -475,6 +521,7 @@ START_TEST(pool_keys) {
         ck_assert_uint_eq(p->breaker_crashes, 4);
         ck_assert_uint_eq(p->breaker_window_usec, 5 * USEC_PER_SEC);
         ck_assert_uint_eq(p->breaker_cooldown_usec, 6 * USEC_PER_SEC);
+        ck_assert_uint_eq(p->breaker_probes, 7);
         ck_assert_uint_eq(p->priority_aging_usec, 7 * USEC_PER_SEC);
         ck_assert_uint_eq(p->queue_timeout_usec, 8 * USEC_PER_SEC);
         ck_assert_uint_eq(p->scale_up_at, 80);
@@ -665,6 +712,7 @@ int main(void) {
         tcase_add_test(c, store_keys);
         tcase_add_test(c, route_keys);
         tcase_add_test(c, methods_of_a_pool);
+        tcase_add_test(c, flow_keys);
         tcase_add_test(c, flowd_refused);
         tcase_add_test(c, worker_defaults);
         tcase_add_test(c, worker_keys);

@@ -131,7 +131,7 @@ static void stop(void) {
                 list_remove(&f.watch.link);
                 f.job = job_unref(f.job);
         }
-        worker_kill(f.w, "the test is over");
+        worker_stop(f.w, "the test is over");
         run_until(&f.dead);
         worker_free(f.w);
         mcp_catalogs_prune(&f.host.mcp_catalogs, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include "store-kit.h"
 #include "store/cache.h"
+#include "store/internal.h"
 #include "unit.h"
 
 static Kit kit;
@@ -200,6 +201,41 @@ START_TEST(test_gives_way_to_jobs) {
 }
 END_TEST
 
+/* What was counted in a transaction that is void is counted again, before anything is taken away for it. */
+START_TEST(test_jobs_do_not_go_for_what_is_not_known) {
+        StoreConfig limits = { .max_bytes = 1 << 30, .max_jobs = 1000 };
+        Db db = { .compress_min = 512, .cache_bytes = 1 << 20, .max_bytes = 1 << 30 };
+        Request q = { .fd = -1, .size = 100000, .r = { .op = STORE_OP_CACHE_PUT } };
+        _cleanup_(blob_unrefp) Blob *body = kit_noise(1, 100000);
+        StoreRequest *item = put(1, NULL);
+        CacheStats known;
+        Kit *k = &kit;
+
+        kit_init(k);
+        ck_assert_int_eq(codec_new(3, &db.codec), 0);
+        ck_assert_int_eq(db_open(&db, k->path, true), 0);
+        limits.max_bytes = 8 << 20;
+        db.cache_bytes = db.max_bytes = 64 << 20;
+        ck_assert_int_eq(db_begin(&db, false), 0);
+        q.data = body->data;
+        q.r.cache = item->cache;
+        ck_assert_int_eq(cache_op_put(&db, &q), 0);
+        ck_assert_int_eq(db_commit(&db), 0);
+        ck_assert_int_eq(retention_due(&db, &limits), 0);
+        ck_assert_uint_gt(cache_used(&db), 100000);
+        limits.max_bytes = 110000; /* full, but not of jobs */
+        ck_assert_int_eq(db_begin(&db, false), 0);
+        db_rollback(&db);
+        ck_assert_int_eq(retention_due(&db, &limits), 1);
+        ck_assert(!db.over);
+        ck_assert(cache_known(db.cache, &known));
+        db_close(&db, false);
+        codec_free(db.codec);
+        store_request_free(item);
+        kit_done(k);
+}
+END_TEST
+
 static void limit_files(rlim_t size) {
         struct rlimit limit = { .rlim_cur = size, .rlim_max = RLIM_INFINITY };
 
@@ -292,5 +328,5 @@ START_TEST(test_without_a_store) {
 }
 END_TEST
 
-UNIT_MAIN("store-cache", test_life_of_a_result, test_purge_of_many, test_jobs_go_first, test_too_many_at_once, test_gives_way_to_jobs, test_full_disk,
-          test_damage, test_salvage_of_version_1, test_without_a_store)
+UNIT_MAIN("store-cache", test_life_of_a_result, test_purge_of_many, test_jobs_go_first, test_too_many_at_once, test_gives_way_to_jobs,
+          test_jobs_do_not_go_for_what_is_not_known, test_full_disk, test_damage, test_salvage_of_version_1, test_without_a_store)

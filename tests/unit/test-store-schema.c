@@ -49,6 +49,20 @@ static Kit kit;
         "  0, 0, 5, 3417751964, x'616761696e', 0, 0, 2, 2693879856, x'7b7d'" MORE ");" \
         "INSERT INTO keys VALUES (1000, 'k', 100, 0), (1000, 'e', 300, 4102444800000000);"
 
+/* clang-format off */
+#define SCHEMA_FLOW \
+        "CREATE TABLE flow_sessions (number INTEGER PRIMARY KEY, revision INTEGER NOT NULL, body TEXT NOT NULL, moving TEXT NOT NULL) STRICT;" \
+        "CREATE TABLE flow_tasks (session INTEGER NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, moving TEXT NOT NULL, result BLOB," \
+        "  PRIMARY KEY (session, seq)) STRICT, WITHOUT ROWID;" \
+        "CREATE TABLE flow_log (session INTEGER NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (session, number))" \
+        "  STRICT, WITHOUT ROWID;"
+
+#define ROWS_FLOW \
+        "INSERT INTO flow_sessions VALUES (4, 9, '{\"id\":\"s\"}', '{}');" \
+        "INSERT INTO flow_tasks VALUES (4, 1, '{\"id\":\"a\"}', '{\"state\":3}', x'6f6b'), (4, 2, '{\"id\":\"b\"}', '{}', NULL);" \
+        "INSERT INTO flow_log VALUES (4, 3, '{\"action\":\"x\"}');"
+/* clang-format on */
+
 /* What every fixture holds: job 100 queued, with a payload in its row; 200 running, with one apart, compressed; 250 the same, not compressed;
  * 300 failed, with a result; key "k" of job 100, live; key "e" of job 300, until 2100. From version 2 on job 300 is stale from the cache, and
  * there is a result of the method "m" in it. */
@@ -93,6 +107,27 @@ static const struct {
                 "  5, 5, 1700000000000000, 4102444800000000, 4102444800000000, 1700000000000000, 0);"
                 "INSERT INTO cache_bodies VALUES (1, x'68656c6c6f');"
                 "INSERT INTO state VALUES ('item/pools', '{}');",
+        },
+        {
+                4,
+                SCHEMA_1(", cache INTEGER NOT NULL DEFAULT 0")
+                "CREATE TABLE cache (id INTEGER PRIMARY KEY, key BLOB NOT NULL, body INTEGER NOT NULL, method TEXT NOT NULL, worker_type TEXT NOT NULL,"
+                "  kind INTEGER NOT NULL, status INTEGER NOT NULL, code TEXT, encoding INTEGER NOT NULL, dictionary INTEGER NOT NULL, sum INTEGER NOT NULL,"
+                "  raw_size INTEGER NOT NULL, stored_size INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,"
+                "  stale_until INTEGER NOT NULL, last_access INTEGER NOT NULL, hits INTEGER NOT NULL) STRICT;"
+                "CREATE TABLE cache_bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+                "CREATE INDEX cache_by_access ON cache (last_access);"
+                "CREATE INDEX cache_by_end ON cache (stale_until);"
+                "CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+                SCHEMA_FLOW,
+
+                ROWS_1(", 0")
+                "UPDATE jobs SET cache = 2 WHERE id = 300;"
+                "INSERT INTO cache VALUES (72340172838076673, CAST(replace(hex(zeroblob(16)), '0', x'02') AS BLOB), 1, 'm', 'w', 0, 0, NULL, 0, 0, 907060870,"
+                "  5, 5, 1700000000000000, 4102444800000000, 4102444800000000, 1700000000000000, 0);"
+                "INSERT INTO cache_bodies VALUES (1, x'68656c6c6f');"
+                "INSERT INTO state VALUES ('item/pools', '{}');"
+                ROWS_FLOW,
         },
 };
 
@@ -165,6 +200,43 @@ static void expect_jobs(Kit *k, int version) {
         ck_assert_uint_eq(store_last_id(k->store), 999);
 }
 
+/* Rows of a session, of one that has them: counted, and what one holds. */
+typedef struct FlowRows {
+        unsigned sessions, tasks, entries;
+} FlowRows;
+
+static int on_session(FlowSessionRow *r, void *userdata) {
+        ((FlowRows *) userdata)->sessions++;
+        ck_assert_uint_eq(r->number, 4);
+        ck_assert_uint_eq(r->revision, 9);
+        ck_assert_str_eq(r->body, "{\"id\":\"s\"}");
+        return 0;
+}
+
+static int on_task(FlowTaskRow *r, void *userdata) {
+        ((FlowRows *) userdata)->tasks++;
+        ck_assert(r->has_result == (r->seq == 1));
+        if (r->has_result)
+                ck_assert_str_eq(r->result, "ok");
+        return 0;
+}
+
+static int on_entry(FlowEntryRow *r, void *userdata) {
+        ((FlowRows *) userdata)->entries++;
+        ck_assert_uint_eq(r->number, 3);
+        return 0;
+}
+
+static void expect_flow(Kit *k, bool there) {
+        static const FlowSink sink = { on_session, on_task, on_entry, NULL };
+        FlowRows n = {};
+
+        ck_assert_int_eq(store_load_flow(k->store, &sink, &n), 1);
+        ck_assert_uint_eq(n.sessions, there ? 1 : 0);
+        ck_assert_uint_eq(n.tasks, there ? 2 : 0);
+        ck_assert_uint_eq(n.entries, there ? 1 : 0);
+}
+
 START_TEST(test_bring_forward) {
         Kit *k = &kit;
 
@@ -181,6 +253,7 @@ START_TEST(test_bring_forward) {
                 kit_sql(k->path, set);
                 kit_open_well(k);
                 expect_jobs(k, fixtures[i].version);
+                expect_flow(k, strstr(fixtures[i].schema, "flow_sessions"));
 
                 /* It works as any other. */
                 StoreRequest *r = kit_add(1000, kit_blob(1, 1));
