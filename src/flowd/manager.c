@@ -303,7 +303,8 @@ static void on_tick(Timer *t) {
 static void manager_stop(Manager *m, bool at_once) {
         if (!m->stopping) {
                 persist_save(m);
-                m->stopping = m->server.stopping = m->mcp.stopping = true;
+                m->stopping = m->server.stopping = true;
+                mcp_server_stop(&m->mcp);
                 flow_stop(m->flow);
                 m->stop_until = now_usec() + m->config->shutdown_timeout_usec;
                 manager_notify(m, "STOPPING=1");

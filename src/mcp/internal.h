@@ -293,6 +293,8 @@ typedef struct McpEntry {
 
 void mcp_pooled_init(McpServer *s);
 void mcp_pooled_done(McpServer *s);
+/* Servers that are being asked need not answer any more. */
+void mcp_pooled_stop(McpServer *s);
 /* Makes the lists anew where pools, or what they offer, have changed, and tells the clients. */
 void mcp_pooled_refresh(McpServer *s);
 const McpEntry *mcp_pooled_find(const McpServer *s, McpKind kind, JsonSpan key);

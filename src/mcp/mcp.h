@@ -59,6 +59,8 @@ int mcp_server_listen(McpServer *s, int fd);
 void mcp_server_event(McpServer *s, const KeptEvent *e);
 /* Pools are gone: answers those who wait for that. */
 void mcp_server_pool_gone(McpServer *s);
+/* flowd stops: no new jobs are taken, and nobody is asked any more. */
+void mcp_server_stop(McpServer *s);
 /* What the MCP servers of a pool offer has become known, or has changed. */
 void mcp_server_catalog(McpServer *s);
 /* A notification of one of them, as it stands. */

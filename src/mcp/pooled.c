@@ -417,6 +417,18 @@ void mcp_pooled_refresh(McpServer *s) {
                         probe(s, pools[i]);
 }
 
+void mcp_pooled_stop(McpServer *s) {
+        LIST_FOREACH(l, &s->pooled->probes) {
+                Probe *b = list_entry(l, Probe, link);
+                Job *j = job_ref(b->job);
+
+                probe_over(b);
+                if (j)
+                        (void) pool_cancel_job(s->jobs, j);
+                job_unref(j);
+        }
+}
+
 void mcp_pooled_init(McpServer *s) {
         s->pooled = new0(McpPooled, 1);
         if (s->pooled)

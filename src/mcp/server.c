@@ -201,6 +201,11 @@ void mcp_server_event(McpServer *s, const KeptEvent *e) {
         }
 }
 
+void mcp_server_stop(McpServer *s) {
+        s->stopping = true;
+        mcp_pooled_stop(s);
+}
+
 void mcp_server_catalog(McpServer *s) {
         hot_defer(&s->host->hot, &s->changed);
 }

@@ -535,7 +535,6 @@ START_TEST(pool_keys) {
         ck_assert_int_eq(p->affinity, POOL_AFFINITY_NONE);
         ck_assert_uint_eq(p->affinity_wait_usec, 9 * USEC_PER_MSEC);
         ck_assert(p->session_exclusive);
-        ck_assert_uint_eq(p->breaker_probes, 7);
         put_pool("PreWarm=yes\nPriorityAging=0\nQueueTimeout=infinity\nAffinity=soft\nAffinityWait=0\n");
         load_clean();
         p = pool("p");
