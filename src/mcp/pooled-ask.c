@@ -110,7 +110,8 @@ void mcp_asks_drop(McpClient *c, uint64_t job) {
                 if (job > 0 && !c->closing) {
                         _cleanup_mcp_text_ McpText t = {};
 
-                        put_format(&t, "{\"requestId\":\"" ID_PREFIX "%llu\",\"reason\":\"the call that this was about has ended\"}", (unsigned long long) a->id);
+                        put_format(&t, "{\"requestId\":\"" ID_PREFIX "%llu\",\"reason\":\"the call that this was about has ended\"}",
+                                   (unsigned long long) a->id);
                         mcp_notify(c, "notifications/cancelled", &t);
                 }
                 ask_free(c, a);

@@ -221,8 +221,8 @@ void mcp_pooled_answer(McpCall *call) {
                 fail(r, tool, cj->code ? cj->code : "Crashed", cj->duplicate_of > 0 ? "another job has that key" : strempty(cj->refusal));
                 return;
         }
-        if (blob_size(j->result) > 0 && blob_data(j->result, &data) >= 0 && json_check((const char *) data, blob_size(j->result), JSON_DEPTH_MAX - 1, &type) >= 0 &&
-            type == JSON_OBJECT)
+        if (blob_size(j->result) > 0 && blob_data(j->result, &data) >= 0 &&
+            json_check((const char *) data, blob_size(j->result), JSON_DEPTH_MAX - 1, &type) >= 0 && type == JSON_OBJECT)
                 text = (JsonSpan) { (const char *) data, blob_size(j->result) };
         if (text.p && (j->state == JOB_COMPLETED || (tool && streq_ptr(j->code, "ToolError"))))
                 mcp_result_raw(r, text, call->kind == MCP_CALL_READ);
@@ -241,7 +241,8 @@ void mcp_pooled_forget(McpClient *c) {
                 return;
         LIST_FOREACH(l, s->router->pools) {
                 Pool *p = list_entry(l, Pool, link);
-                Session *session = p->config->type->protocol == PROTOCOL_MCP && p->sessions ? session_find(p->sessions, p->name, c->peer.uid, c->session) : NULL;
+                bool may = p->config->type->protocol == PROTOCOL_MCP && p->sessions;
+                Session *session = may ? session_find(p->sessions, p->name, c->peer.uid, c->session) : NULL;
 
                 if (session)
                         pool_forget_session(p, session);

@@ -360,6 +360,17 @@ def a_shared_server_asks_nobody():
         check(not [x for x in m.notes if x['method'] == 'sampling/createMessage'])
 
 
+@test
+def a_question_through_the_bridge():
+    with instance(args='--more=ask', tier='warm', pool_keys={'Min': 0, 'Max': 2}, **SESSION) as f, \
+            Mcp([FLOWCTL, '--runtime=' + f.runtime, 'mcp'], capabilities={'elicitation': {}}, env=f.environment()) as m:
+        known(m, OWN + 1)
+        id = m.send('tools/call', name='x__ask', arguments={'method': 'elicitation/create'})
+        q = m.until(lambda: [x for x in m.notes if x['method'] == 'elicitation/create'], 'a question')[0]
+        m.write(json.dumps({'jsonrpc': '2.0', 'id': q['id'], 'result': {'action': 'decline'}}) + '\n')
+        equal(json.loads(text_of(m.answer(id)))['result'], {'action': 'decline'})
+
+
 # --- the rest ---
 
 @test

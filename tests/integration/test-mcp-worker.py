@@ -307,6 +307,7 @@ def a_listing_starts_no_process():
         serves(f)
     with mcp(tier='cold', Slots=1) as f, f.jobs() as j:  # lives for one job, and is asked before it
         known(f)
+        wait_until(lambda: f.pool('x')['completed'] == 1)
         equal(json.loads(text_of(call(j, 'counts')))['lists'], {})
 
 
