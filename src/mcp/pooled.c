@@ -398,6 +398,26 @@ static bool wants_probe(const McpServer *s, const Pool *p) {
         return (!c || !c->asker) && p->n_workers == 0 && p->config->min == 0 && !probed(s->pooled, p->config->type);
 }
 
+static void probe_free(Probe *b) {
+        probe_over(b);
+        list_remove(&b->link);
+        free(b->type);
+        free(b);
+}
+
+/* Definitions that are no pool's any more. */
+static void prune_probes(McpPooled *x, Pool *const *pools, size_t n) {
+        LIST_FOREACH_SAFE(l, next, &x->probes) {
+                Probe *b = list_entry(l, Probe, link);
+                bool used = b->job;
+
+                for (size_t i = 0; i < n && !used; i++)
+                        used = streq(pools[i]->config->type->name, b->type) && worker_type_fingerprint(pools[i]->config->type) == b->fingerprint;
+                if (!used)
+                        probe_free(b);
+        }
+}
+
 void mcp_pooled_refresh(McpServer *s) {
         McpPooled *x = s->pooled;
         _cleanup_free_ Pool **pools = NULL;
@@ -409,9 +429,11 @@ void mcp_pooled_refresh(McpServer *s) {
         if (!pools)
                 return;
         uint64_t signature = signature_of(pools, n);
-        if (!x->built || signature != x->signature)
+        if (!x->built || signature != x->signature) {
+                prune_probes(x, pools, n);
                 if (build(s, pools, n) >= 0)
                         x->signature = signature;
+        }
         for (size_t i = 0; i < n && x->n_probing < PROBES_MAX; i++)
                 if (wants_probe(s, pools[i]))
                         probe(s, pools[i]);
@@ -441,14 +463,8 @@ void mcp_pooled_done(McpServer *s) {
 
         if (!x)
                 return;
-        while ((n = list_first(&x->probes))) {
-                Probe *b = list_entry(n, Probe, link);
-
-                probe_over(b);
-                list_remove(&b->link);
-                free(b->type);
-                free(b);
-        }
+        while ((n = list_first(&x->probes)))
+                probe_free(list_entry(n, Probe, link));
         for (McpKind k = 0; k < _MCP_KIND_MAX; k++)
                 index_done(&x->of[k]);
         drop_configs(x);

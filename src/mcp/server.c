@@ -216,6 +216,7 @@ void mcp_server_pool_gone(McpServer *s) {
 }
 
 void mcp_server_resume(McpServer *s) {
+        hot_defer(&s->host->hot, &s->changed); /* which was put off meanwhile */
         LIST_FOREACH(l, &s->clients)
                 mcp_client_flush(list_entry(l, McpClient, link));
 }

@@ -132,6 +132,8 @@ def names_that_collide():
 def lists_change():
     with instance(args='--more=change') as f, client(f) as m, client(f, MODERN) as n:
         known(m, OWN + 1)
+        known(m, 1, method='prompts/list', key='prompts')
+        m.notes.clear()
         id = n.send('subscriptions/listen', notifications={'toolsListChanged': True})
         n.note('notifications/subscriptions/acknowledged')
         m.call('x__change')
