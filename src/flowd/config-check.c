@@ -385,10 +385,8 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                                  p->min);
                 p->min = 0;
         }
-        if (r == 0 && p->type && p->type->for_session && p->tier != TIER_COLD)
-                r = loader_error(l, config_loader_find(l, "Tier") ? "Tier" : "Worker",
-                                 "worker type %s has Sharing=session, and only a cold pool starts a process for each of its callers; Tier=cold is allowed",
-                                 p->type->name);
+        if (p->type && p->type->for_session && p->tier != TIER_COLD)
+                p->session_exclusive = true;
         if (r == 0 && p->tier == TIER_HOT && p->min == 0)
                 r = loader_warning(l, "Min", "Min=0: a hot pool without a resident worker is a warm one; Tier=warm would say so");
         if (r == 0 && p->min > p->max)
@@ -403,7 +401,52 @@ int config_check_pool(ConfigLoader *l, PoolConfig *p) {
                                  "another protocol than exec is allowed");
                 p->session_exclusive = false;
         }
+        for (size_t i = 0; r == 0 && p->type && p->type->protocol != PROTOCOL_MCP && i < 3; i++) {
+                static const char *const keys[] = { "McpPrefix", "McpAllow", "McpDeny" };
+
+                if (config_loader_find(l, keys[i]))
+                        r = loader_error(l, keys[i], "%s=%s: needs a worker type of Protocol=mcp, and %s is of Protocol=%s", keys[i],
+                                         config_loader_find(l, keys[i])->value, p->type->name, protocol_to_string(p->type->protocol));
+        }
         if (r == 0 && p->restart_usec > p->restart_max_usec)
                 r = delays_error(l, "RestartDelay", p->restart_usec, "RestartDelayMax", p->restart_max_usec);
         return r == 0 ? check_hook(l, p) : r;
+}
+
+static const char *mcp_prefix(const PoolConfig *p) {
+        return p->mcp_prefix ? p->mcp_prefix : p->name;
+}
+
+const PoolConfig *config_same_prefix(const Config *c, const PoolConfig *p, size_t n) {
+        if (!p->type || p->type->protocol != PROTOCOL_MCP)
+                return NULL;
+        for (size_t i = 0; i < n; i++) {
+                const PoolConfig *o = c->pools[i];
+
+                if (o->type && o->type->protocol == PROTOCOL_MCP && streq(mcp_prefix(o), mcp_prefix(p)))
+                        return o;
+        }
+        return NULL;
+}
+
+int config_check_prefixes(Config *c) {
+        for (size_t i = 0; i < c->n_pools; i++) {
+                const PoolConfig *b = c->pools[i], *a = config_same_prefix(c, b, i);
+                _cleanup_free_ char *unit = a ? str_printf("%s.pool", b->mcp_prefix ? b->name : a->name) : NULL;
+                const ConfigSource *s = NULL;
+                int r;
+
+                if (!a)
+                        continue;
+                if (!unit)
+                        return -ENOMEM;
+                for (size_t n = 0; n < c->n_sources; n++)
+                        if (streq(c->sources[n].unit, unit) && streq(c->sources[n].key, "McpPrefix"))
+                                s = &c->sources[n];
+                r = config_error(c, s ? s->file : NULL, s ? s->line : 0, "McpPrefix=%s: the tools of the pools %s and %s would have the same names; "
+                                 "another prefix for one of them is allowed", mcp_prefix(b), a->name, b->name);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }

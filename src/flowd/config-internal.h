@@ -81,5 +81,9 @@ int config_expand(ConfigLoader *l, const ConfigSource *s, const char *text, char
 int config_check_flowd(ConfigLoader *l);
 int config_check_worker(ConfigLoader *l, WorkerType *t);
 int config_check_pool(ConfigLoader *l, PoolConfig *p);
+/* The one among the first `n` pools whose tools would have the same names as that pool's, or NULL. */
+const PoolConfig *config_same_prefix(const Config *c, const PoolConfig *p, size_t n);
+/* Of all pools: no two have the same McpPrefix=. */
+int config_check_prefixes(Config *c);
 
 WorkerType *config_find_type(const Config *c, const char *name);

@@ -383,6 +383,12 @@ static int parse_version(const ConfigParse *p, void *field, const char *value) {
         return store_string(field, value);
 }
 
+static int parse_prefix(const ConfigParse *p, void *field, const char *value) {
+        if (!name_valid(value) || strlen(value) > MCP_PREFIX_MAX)
+                return refuse(p, "not a prefix", "at most 32 letters, digits, \"_\", \"-\" and \".\" are allowed, not \".\" or \"-\" first");
+        return store_string(field, value);
+}
+
 /* The name is kept as a source; config_check_pool() looks the type up. */
 static int parse_worker(const ConfigParse *p, void *field _unused_, const char *value) {
         if (!name_valid(value))
@@ -708,6 +714,9 @@ static const ConfigKey pool_keys[] = {
         P("Affinity", KEY_PLAIN, parse_affinity, affinity, 0, 0),
         P("AffinityWait", KEY_PLAIN, parse_span, affinity_wait_usec, 0, HOUR),
         P("SessionExclusive", KEY_PLAIN, parse_boolean, session_exclusive, 0, 0),
+        P("McpPrefix", KEY_STRING, parse_prefix, mcp_prefix, 0, 0),
+        P("McpAllow", KEY_LIST, parse_methods, mcp_allow, 0, 0),
+        P("McpDeny", KEY_LIST, parse_methods, mcp_deny, 0, 0),
         P("OnFailure", KEY_LIST, parse_exec, on_failure, 0, 0),
         P("OnFailureTimeout", KEY_PLAIN, parse_span, on_failure_timeout_usec, MS, HOUR),
         P("BreakerProbes", KEY_PLAIN, parse_unsigned, breaker_probes, 1, BREAKER_PROBES_MAX),

@@ -521,6 +521,8 @@ int config_load(const ConfigPaths *paths, Config **ret) {
                 r = load_units(&l, "/workers", ".worker", load_worker);
         if (r == 0)
                 r = load_units(&l, "/pools", ".pool", load_pool);
+        if (r == 0)
+                r = config_check_prefixes(c);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(c);
@@ -613,6 +615,11 @@ int config_add_pool(Config *c, const ConfigPaths *paths, const char *name, const
         *reterr_text = errors_text(scratch);
         if (*reterr_text)
                 return -EBADMSG;
+        const PoolConfig *other = config_same_prefix(c, p, c->n_pools);
+        if (other) {
+                *reterr_text = str_printf("the tools of pool %s have the same prefix; McpPrefix= with another one is needed", other->name);
+                return *reterr_text ? -EBADMSG : -ENOMEM;
+        }
         r = sources_move(c, scratch);
         if (r < 0)
                 return r;

@@ -70,6 +70,20 @@ static void on_pool_touched(Pool *p) {
         persist_touched(p->userdata, true);
 }
 
+static void on_pool_catalog(Pool *p, struct McpCatalog *c) {
+        Manager *m = p->userdata;
+
+        (void) c;
+        mcp_server_catalog(&m->mcp);
+        persist_touched(m, true);
+}
+
+static void on_pool_notify(Pool *p, Worker *w, const char *text, size_t size) {
+        Manager *m = p->userdata;
+
+        mcp_server_notify(&m->mcp, p, w, text, size);
+}
+
 int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
         const char *name = manager_intern(m, config->name);
         Pool *p;
@@ -83,6 +97,8 @@ int manager_add_pool(Manager *m, PoolConfig *config, Pool **ret) {
         p->sessions = &m->sessions;
         p->changed = pool_changed;
         p->touched = on_pool_touched;
+        p->catalog = on_pool_catalog;
+        p->notify = on_pool_notify;
         p->userdata = m;
         r = map_add_name(&m->pools_by_name, &p->by_name, name);
         if (r < 0) {
@@ -287,7 +303,8 @@ static void on_tick(Timer *t) {
 static void manager_stop(Manager *m, bool at_once) {
         if (!m->stopping) {
                 persist_save(m);
-                m->stopping = m->server.stopping = m->mcp.stopping = true;
+                m->stopping = m->server.stopping = true;
+                mcp_server_stop(&m->mcp);
                 flow_stop(m->flow);
                 m->stop_until = now_usec() + m->config->shutdown_timeout_usec;
                 manager_notify(m, "STOPPING=1");

@@ -15,10 +15,12 @@
 #include "basic/state.h"
 #include "flowd/persist.h"
 #include "flowd/spawned.h"
+#include "worker/mcp-catalog.h"
 
 #define PERSIST_USEC (30 * USEC_PER_SEC)
 #define PERSIST_SOON_USEC (1 * USEC_PER_SEC)
 #define REASON_KEPT 200U /* bytes */
+#define CATALOGS_FRAME 64U /* bytes around the list of catalogs */
 
 /* --- pools: breakers, and what operators have set --- */
 
@@ -86,9 +88,64 @@ static void load_route(Manager *m, const json_object *o) {
                 log_write(m->host.log, LOG_WARNING, "Out of memory: some of what was learnt of methods in an earlier run is forgotten");
 }
 
+/* --- what MCP servers offer --- */
+
+/* Each as a string, since a tree would lose numbers and orders of members. What there is no room for is asked again. */
+static json_object *save_catalogs(Manager *m) {
+        json_object *o = json_object_new_object(), *a = json_object_new_array();
+        size_t size = 0;
+
+        LIST_FOREACH(l, &m->host.mcp_catalogs) {
+                _cleanup_(json_buffer_clear) JsonBuffer b = {};
+                json_object *text;
+
+                if (mcp_catalog_serialize(list_entry(l, McpCatalog, link), &b) < 0)
+                        continue;
+                text = json_object_new_string_len(b.data, (int) b.size);
+                size_t n = strlen(json_object_to_json_string_ext(text, JSON_C_TO_STRING_PLAIN)) + 2;
+                if (size + n + CATALOGS_FRAME > STORE_STATE_VALUE_MAX) {
+                        json_object_put(text);
+                        continue;
+                }
+                size += n;
+                json_object_array_add(a, text);
+        }
+        json_object_object_add(o, "catalogs", a);
+        return o;
+}
+
+static bool is_configured(const Manager *m, const McpCatalog *c) {
+        for (size_t i = 0; i < m->config->n_types; i++)
+                if (streq(m->config->types[i]->name, c->type) && worker_type_fingerprint(m->config->types[i]) == c->fingerprint)
+                        return true;
+        return false;
+}
+
+/* They are good for listing; the next server that starts is asked whether it still is so, because its program may be another by now. */
+static void load_catalogs(Manager *m, const json_object *o) {
+        json_object *a = state_get_object(o, "catalogs");
+
+        for (size_t i = 0; json_object_is_type(a, json_type_array) && i < json_object_array_length(a); i++) {
+                json_object *text = json_object_array_get_idx(a, i);
+                McpCatalog *c = NULL;
+
+                if (!json_object_is_type(text, json_type_string) ||
+                    mcp_catalog_deserialize((JsonSpan) { json_object_get_string(text), (size_t) json_object_get_string_len(text) }, &c) < 0)
+                        continue;
+                if (!is_configured(m, c) || mcp_catalog_find(&m->host.mcp_catalogs, c->type, c->fingerprint)) {
+                        mcp_catalog_free(c);
+                        continue;
+                }
+                c->stale = MCP_LISTS_ALL;
+                list_append(&m->host.mcp_catalogs, &c->link);
+        }
+        mcp_server_catalog(&m->mcp);
+}
+
 static const PersistItem items[] = {
         { "pools", save_pools, load_pools, false },
         { "route", save_route, load_route, true },
+        { "catalog", save_catalogs, load_catalogs, true },
 };
 
 _Static_assert(ELEMENTSOF(items) <= PERSIST_ITEMS_MAX, "Manager.persisted has no room for them");

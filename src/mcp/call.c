@@ -27,6 +27,9 @@ static const struct {
         [MCP_CALL_TASK] = { true, run_answer_task },
         [MCP_CALL_CLOSE] = { false, pool_answer_closed },
         [MCP_CALL_RESULT] = { false, job_answer_result },
+        [MCP_CALL_TOOL] = { true, mcp_pooled_answer },
+        [MCP_CALL_READ] = { true, mcp_pooled_answer },
+        [MCP_CALL_REQUEST] = { true, mcp_pooled_answer },
 };
 
 void mcp_call_free(McpCall *call) {
@@ -36,8 +39,10 @@ void mcp_call_free(McpCall *call) {
                 McpCallJob *cj = &call->jobs[i];
 
                 list_remove(&cj->watch.link);
-                if (cj->job)
+                if (cj->job) {
+                        mcp_asks_drop(call->reply.client, cj->job->id);
                         call->reply.client->n_jobs--;
+                }
                 cj->job = job_unref(cj->job);
                 blob_unref(cj->result);
                 free(cj->refusal);
@@ -104,8 +109,10 @@ static void on_progress(JobWatch *w, Job *j, uint32_t millionths, const char *te
         McpCall *call = CONTAINER_OF(w, McpCallJob, watch)->call;
 
         (void) j;
-        if (call->kind != MCP_CALL_BATCH) /* that one counts jobs */
-                tell_progress(call, millionths / 1e6, 1, text, size);
+        if (call->kind == MCP_CALL_BATCH) /* that one counts jobs */
+                return;
+        /* how much of it is done may be unknown, and then there is still what it says */
+        tell_progress(call, size > 0 && call->kind >= MCP_CALL_TOOL ? MAX(millionths / 1e6, call->told + HEARTBEAT_STEP) : millionths / 1e6, 1, text, size);
 }
 
 static void on_log(JobWatch *w, Job *j, int level, const char *text, size_t size) {
@@ -122,6 +129,12 @@ static void on_log(JobWatch *w, Job *j, int level, const char *text, size_t size
         put_string(&t, text, size);
         put_raw(&t, "}");
         mcp_notify(c, "notifications/message", &t);
+}
+
+static bool on_ask(JobWatch *w, Job *j, const JobQuestion *q) {
+        McpCall *call = CONTAINER_OF(w, McpCallJob, watch)->call;
+
+        return kinds[call->kind].ends && mcp_ask(call, j, q);
 }
 
 /* When something is to be said, or to be done, next. */
@@ -226,7 +239,8 @@ static McpCall *call_alloc(McpClient *c, McpCallKind kind, unsigned n) {
         for (unsigned i = 0; i < n; i++) {
                 call->jobs[i].call = call;
                 call->jobs[i].watch = (JobWatch) {
-                        .accepted = on_accepted, .refused = on_refused, .progress = on_progress, .log = on_log, .end = on_end,
+                        .accepted = on_accepted, .refused = on_refused, .progress = on_progress, .log = on_log, .ask = on_ask,
+                        .end = on_end,
                 };
         }
         list_append(&c->calls, &call->link);

@@ -71,6 +71,8 @@ void mcp_complete(McpRequest *q) {
                 mcp_error(&q->reply, JSONRPC_INVALID_PARAMS, NULL, "completion/complete needs a ref and an argument with name and value");
                 return;
         }
+        if (mcp_pooled_complete(q) > 0)
+                return;
         v.prefix = prefix;
         v.array = json_object_new_array();
         for (size_t i = 0; i < ELEMENTSOF(arguments); i++)

@@ -171,6 +171,8 @@ McpClient *mcp_client_alloc(McpServer *s, int fd) {
         list_init(&c->batches);
         list_init(&c->listens);
         list_init(&c->subscriptions);
+        list_init(&c->asks);
+        (void) snprintf(c->session, sizeof(c->session), "mcp-%016llx", (unsigned long long) random_u64());
         list_append(&s->clients, &c->link);
         s->n_clients++;
         return c;
@@ -191,6 +193,8 @@ void mcp_client_free(McpClient *c) {
         while ((n = list_first(&c->fetches)))
                 mcp_fetch_cancel(list_entry(n, McpFetch, link));
         mcp_subscriptions_done(c, false);
+        mcp_asks_drop(c, 0);
+        mcp_pooled_forget(c);
         while ((n = list_first(&c->batches)))
                 mcp_batch_free(list_entry(n, McpBatch, link));
         timer_disarm(&s->host->timers, &c->timer);
@@ -240,6 +244,8 @@ int mcp_client_serialize(McpClient *c, StateWriter *sw, json_object *o) {
         state_put_fd(sw, o, "fd", c->io.fd);
         state_put_int(sw, o, "version", c->version);
         state_put_int(sw, o, "log_level", c->log_level);
+        state_put_text(sw, o, "session", c->session);
+        mcp_asks_serialize(c, sw, o);
         state_put_int(sw, o, "skipping", c->skipping);
         state_put_int(sw, o, "closing", c->closing);
         if (c->used > 0)
@@ -292,6 +298,11 @@ int mcp_client_deserialize(McpServer *s, const StateReader *sr, const json_objec
                 return r;
         c->version = (int) state_get_int(o, "version");
         c->log_level = (int) state_get_int(o, "log_level");
+        if (state_get_text(o, "session"))
+                str_copy(c->session, sizeof(c->session), state_get_text(o, "session"));
+        r = mcp_asks_deserialize(c, o);
+        if (r < 0)
+                return r;
         c->skipping = state_get_int(o, "skipping");
         c->closing = state_get_int(o, "closing");
         if (state_get_bytes(sr, o, "out", &p, &n) && outq_bytes(&c->out, p, n) < 0)

@@ -11,7 +11,7 @@
 #include "service/objects.h"
 
 #define MCP_PAGE 50U                 /* entries of a list in one answer */
-#define MCP_URI_MAX 256U             /* bytes of a resource's URI, NUL included */
+#define MCP_URI_MAX 1024U            /* bytes of a resource's URI, NUL included */
 #define MCP_SUBSCRIPTIONS_MAX 256U   /* of one connection, those of its listens counted */
 #define MCP_BATCH_MAX 100U           /* messages of one batch */
 
@@ -70,7 +70,11 @@ struct McpClient {
         List batches;
         List listens;
         List subscriptions;
-        unsigned n_jobs, n_subscriptions;
+        List asks;          /* McpAsk.link: what it was asked and has not answered */
+        unsigned features;  /* of `initialize`: bits of McpFeature, what it may be asked for */
+        unsigned n_jobs, n_subscriptions, n_asks;
+        uint64_t asked;     /* the number of the last question */
+        char session[24];   /* of its calls to pooled servers */
 };
 
 /* A request while it is handled. */
@@ -131,6 +135,11 @@ void mcp_error(const McpReply *r, int code, const char *data, const char *format
 void mcp_reply_drop(const McpReply *r);
 /* A notification; `params` is a JSON text. */
 void mcp_notify(McpClient *c, const char *method, const McpText *params);
+/* Passes on an object that some server wrote, with the members that the modern era wants besides (`cacheable`: also those of an answer that
+ * may be cached). */
+void mcp_result_raw(const McpReply *r, JsonSpan result, bool cacheable);
+/* Likewise an error object. */
+void mcp_error_raw(const McpReply *r, JsonSpan error);
 /* The members that the modern era wants of an answer that may be cached. */
 void mcp_put_cache(const McpReply *r, McpText *t, unsigned ttl_ms);
 
@@ -145,6 +154,9 @@ typedef enum McpCallKind {
         MCP_CALL_TASK,     /* at its end, or with a task when that takes long */
         MCP_CALL_CLOSE,    /* when the pools are gone; no re-exec happens before */
         MCP_CALL_RESULT,   /* at the end of a job that is not its own, or after so long */
+        MCP_CALL_TOOL,     /* of a pooled server: its answer is passed on, or what its worker died of, as a tool's failure */
+        MCP_CALL_READ,     /* likewise resources/read */
+        MCP_CALL_REQUEST,  /* and other requests; failures are errors */
         _MCP_CALL_KIND_MAX,
 } McpCallKind;
 
@@ -269,6 +281,59 @@ void mcp_prompts_list(McpServer *s, McpLister *l);
 int mcp_prompt_get(McpRequest *q, JsonSpan name);
 void mcp_complete(McpRequest *q);
 
+/* pooled.c: what the MCP servers that are workers offer, in flowd's own lists */
+typedef struct McpEntry {
+        char *key;        /* POOL__NAME; of a resource its URI, of a template itself */
+        char *name;       /* what the server calls it */
+        const char *pool; /* interned */
+        char *text;       /* the item as clients see it: the server's text, with that name */
+        size_t size;
+        size_t order;
+} McpEntry;
+
+void mcp_pooled_init(McpServer *s);
+void mcp_pooled_done(McpServer *s);
+/* Servers that are being asked need not answer any more. */
+void mcp_pooled_stop(McpServer *s);
+/* Makes the lists anew where pools, or what they offer, have changed, and tells the clients. */
+void mcp_pooled_refresh(McpServer *s);
+const McpEntry *mcp_pooled_find(const McpServer *s, McpKind kind, JsonSpan key);
+/* Whose resource it is: one that is listed, or that a template matches. NULL: nobody's. */
+const char *mcp_pooled_owner(const McpServer *s, const char *uri);
+/* The name that clients know something by: at most MCP_NAME_MAX bytes of letters, digits, "_", "-" and ".". */
+#define MCP_NAME_MAX 64U
+void mcp_pooled_name(const char *prefix, const char *name, char buf[static MCP_NAME_MAX + 1]);
+/* Whether a template of RFC 6570 may have made the URI. */
+bool mcp_template_matches(const char *template, const char *uri);
+
+/* pooled-call.c */
+int mcp_pooled_call(McpRequest *q, JsonSpan name);
+int mcp_pooled_read(McpRequest *q, const char *uri);
+int mcp_pooled_get(McpRequest *q, JsonSpan name);
+/* Returns 1 having answered, or being about to; 0 where the reference is none of a pooled server. */
+int mcp_pooled_complete(McpRequest *q);
+void mcp_pooled_answer(McpCall *call);
+/* The client wants to hear of that resource: its server is told, where it is a pooled one and can say so. */
+void mcp_pooled_subscribed(McpClient *c, const char *uri);
+/* The connection is gone, and so is its session with the pooled servers. */
+void mcp_pooled_forget(McpClient *c);
+extern const McpProvider mcp_pooled_provider;
+
+/* pooled-ask.c: what a pooled server asks the client whose call it has in hand */
+typedef struct McpAsk {
+        List link;
+        uint64_t id, job, question;
+} McpAsk;
+
+bool mcp_ask(McpCall *call, const Job *j, const JobQuestion *q);
+/* An answer of the client's. */
+void mcp_ask_answered(McpClient *c, const JsonrpcMessage *m);
+/* The job has ended (0: all of them, and the client with them): nobody waits for the answer. */
+void mcp_asks_drop(McpClient *c, uint64_t job);
+unsigned mcp_features_of(JsonSpan capabilities);
+void mcp_asks_serialize(McpClient *c, struct StateWriter *sw, json_object *o);
+int mcp_asks_deserialize(McpClient *c, const json_object *o);
+
 /* subscriptions.c */
 void mcp_subscribe(McpRequest *q);
 void mcp_unsubscribe(McpRequest *q);
@@ -277,7 +342,9 @@ void mcp_listen(McpRequest *q);
 bool mcp_unlisten(McpClient *c, JsonSpan id);
 void mcp_subscriptions_done(McpClient *c, bool answer);
 void mcp_subscriptions_look(McpServer *s);
-void mcp_lists_changed(McpServer *s);
+void mcp_list_changed(McpServer *s, McpKind kind);
+/* A pooled server says so of a resource; `session` (NULL: everybody's) is whose server it is. */
+void mcp_resource_updated(McpServer *s, const char *uri, bool (*concerns)(const McpClient *c, void *userdata), void *userdata);
 void mcp_subscriptions_serialize(McpClient *c, struct StateWriter *sw, json_object *o);
 int mcp_subscriptions_deserialize(McpClient *c, const json_object *o);
 

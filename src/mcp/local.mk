@@ -8,6 +8,7 @@ libmcp_a_SOURCES = \
 	%D%/complete.c \
 	%D%/connection.c \
 	%D%/internal.h \
+	%D%/pooled.c %D%/pooled-ask.c %D%/pooled-call.c %D%/pooled-names.c \
 	%D%/prompts.c \
 	%D%/provider.c \
 	%D%/reply.c \

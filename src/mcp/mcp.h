@@ -47,6 +47,7 @@ typedef struct McpServer {
         Timer watch;                /* looks at what is subscribed to */
         Defer changed;              /* perhaps the pools are others */
         uint64_t pools_hash;        /* of the pools' names */
+        struct McpPooled *pooled;   /* what pooled MCP servers offer */
 } McpServer;
 
 /* `state_dir` is where the secret is kept. Returns 0 or -errno. */
@@ -58,6 +59,12 @@ int mcp_server_listen(McpServer *s, int fd);
 void mcp_server_event(McpServer *s, const KeptEvent *e);
 /* Pools are gone: answers those who wait for that. */
 void mcp_server_pool_gone(McpServer *s);
+/* flowd stops: no new jobs are taken, and nobody is asked any more. */
+void mcp_server_stop(McpServer *s);
+/* What the MCP servers of a pool offer has become known, or has changed. */
+void mcp_server_catalog(McpServer *s);
+/* A notification of one of them, as it stands. */
+void mcp_server_notify(McpServer *s, Pool *p, Worker *w, const char *text, size_t size);
 /* Reads from the clients again, after Host.hold. */
 void mcp_server_resume(McpServer *s);
 

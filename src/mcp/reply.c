@@ -142,6 +142,53 @@ void mcp_result_end(const McpReply *r, McpText *t) {
         answer_end(r, t);
 }
 
+static bool has(JsonSpan object, const char *name) {
+        JsonMember m;
+
+        return json_find(object, name, &m) != 0;
+}
+
+void mcp_result_raw(const McpReply *r, JsonSpan result, bool cacheable) {
+        size_t n = result.size;
+        bool empty;
+        McpText t = {};
+
+        answer_begin(r, &t);
+        put_raw(&t, ",\"result\":");
+        if (!mcp_is_modern(r->version)) {
+                put_span(&t, result);
+                answer_end(r, &t);
+                return;
+        }
+        while (n > 0 && result.p[n - 1] != '}')
+                n--;
+        n -= n > 0;
+        put_span(&t, (JsonSpan) { result.p, n }); /* up to its last brace */
+        while (n > 0 && strchr(" \t\r\n", result.p[n - 1]))
+                n--;
+        empty = n > 0 && result.p[n - 1] == '{';
+        if (!has(result, "resultType")) {
+                put_raw(&t, empty ? "\"resultType\":\"complete\"" : ",\"resultType\":\"complete\"");
+                empty = false;
+        }
+        if (!has(result, "_meta")) {
+                put_raw(&t, empty ? "" : ",");
+                put_raw(&t, "\"_meta\":{\"" MCP_META_SERVER_INFO "\":{\"name\":\"flowd\",\"version\":\"" PACKAGE_VERSION "\"}}");
+        }
+        if (cacheable && !has(result, "ttlMs") && !has(result, "cacheScope"))
+                mcp_put_cache(r, &t, 0);
+        mcp_result_end(r, &t);
+}
+
+void mcp_error_raw(const McpReply *r, JsonSpan error) {
+        McpText t = {};
+
+        answer_begin(r, &t);
+        put_raw(&t, ",\"error\":");
+        put_span(&t, error);
+        answer_end(r, &t);
+}
+
 void mcp_result(const McpReply *r, json_object *members) {
         bool comma;
         McpText t = {};

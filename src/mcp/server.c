@@ -106,10 +106,11 @@ static void on_changed(Defer *d) {
         McpServer *s = CONTAINER_OF(d, McpServer, changed);
         uint64_t h = hash_pools(s);
 
-        if (h == s->pools_hash)
-                return;
-        s->pools_hash = h;
-        mcp_lists_changed(s);
+        if (h != s->pools_hash) {
+                s->pools_hash = h;
+                mcp_list_changed(s, MCP_RESOURCES);
+        }
+        mcp_pooled_refresh(s);
 }
 
 /* The secret outlives this run, as durable tasks do. */
@@ -137,6 +138,9 @@ int mcp_server_init(McpServer *s, Host *h, JobTable *t, Router *r, const EventHi
         s->watch.fire = on_watch;
         s->changed.run = on_changed;
         list_init(&s->clients);
+        mcp_pooled_init(s);
+        if (!s->pooled)
+                return -ENOMEM;
         k = load_secret(s, state_dir);
         if (k < 0) /* tasks are then known to this run only */
                 log_write(h->log, LOG_WARNING, "Cannot keep the secret of MCP tasks in %s: %s", state_dir, strerror(-k));
@@ -170,6 +174,7 @@ void mcp_server_done(McpServer *s) {
                 (void) outq_flush(&c->out, c->io.fd, true);
                 mcp_client_free(c);
         }
+        mcp_pooled_done(s);
         timer_disarm(&s->host->timers, &s->watch);
         hot_undefer(&s->changed);
         s->source = sd_event_source_disable_unref(s->source);
@@ -196,12 +201,22 @@ void mcp_server_event(McpServer *s, const KeptEvent *e) {
         }
 }
 
+void mcp_server_stop(McpServer *s) {
+        s->stopping = true;
+        mcp_pooled_stop(s);
+}
+
+void mcp_server_catalog(McpServer *s) {
+        hot_defer(&s->host->hot, &s->changed);
+}
+
 void mcp_server_pool_gone(McpServer *s) {
         LIST_FOREACH(l, &s->clients)
                 pool_closed(list_entry(l, McpClient, link));
 }
 
 void mcp_server_resume(McpServer *s) {
+        hot_defer(&s->host->hot, &s->changed); /* which was put off meanwhile */
         LIST_FOREACH(l, &s->clients)
                 mcp_client_flush(list_entry(l, McpClient, link));
 }

@@ -103,6 +103,7 @@ static void handle_initialize(McpRequest *q) {
         }
         c->version = v < 0 || mcp_is_modern((McpVersion) v) ? MCP_LATEST_LEGACY : v;
         c->log_level = -1;
+        c->features = mcp_param_has(&q->params, MCP_PARAM_CAPABILITIES, JSON_OBJECT) ? mcp_features_of(mcp_param(&q->params, MCP_PARAM_CAPABILITIES)) : 0;
         q->reply.version = (McpVersion) c->version;
         o = json_object_new_object();
         object_add_text(o, "protocolVersion", mcp_version_to_string((McpVersion) c->version));
@@ -292,7 +293,8 @@ static void handle_message(McpClient *c, const char *text, size_t size, McpBatch
                         handle_request(c, &m, batch);
                 else if (m.type == JSONRPC_NOTIFICATION)
                         handle_notification(c, &m);
-                /* answers: flowd asks nothing of its clients */
+                else
+                        mcp_ask_answered(c, &m);
                 return;
         }
         if (r == -EINVAL && m.id.p) {

@@ -40,6 +40,7 @@ static int subscription_add(McpClient *c, McpListen *listen, const char *uri, ui
         strcpy(s->uri, uri);
         list_append(&c->subscriptions, &s->link);
         c->n_subscriptions++;
+        mcp_pooled_subscribed(c, uri);
         if (!c->server->watch.armed)
                 timer_arm(&c->server->host->timers, &c->server->watch, now_usec());
         return 0;
@@ -215,27 +216,46 @@ void mcp_subscriptions_done(McpClient *c, bool answer) {
 
 /* --- what has changed --- */
 
+static void tell_updated(McpClient *c, const McpSubscription *sub) {
+        _cleanup_mcp_text_ McpText t = {};
+
+        put_raw(&t, "{");
+        if (sub->listen) {
+                put_listen_meta(&t, sub->listen);
+                put_raw(&t, ",");
+        }
+        put_raw(&t, "\"uri\":");
+        put_text(&t, sub->uri);
+        put_raw(&t, "}");
+        mcp_notify(c, "notifications/resources/updated", &t);
+}
+
+void mcp_resource_updated(McpServer *s, const char *uri, bool (*concerns)(const McpClient *c, void *userdata), void *userdata) {
+        LIST_FOREACH(l, &s->clients) {
+                McpClient *c = list_entry(l, McpClient, link);
+
+                LIST_FOREACH(k, &c->subscriptions) {
+                        const McpSubscription *sub = list_entry(k, McpSubscription, link);
+
+                        if (!c->closing && streq(sub->uri, uri) && concerns(c, userdata))
+                                tell_updated(c, sub);
+                }
+        }
+}
+
 void mcp_subscriptions_look(McpServer *s) {
         LIST_FOREACH(l, &s->clients) {
                 McpClient *c = list_entry(l, McpClient, link);
 
                 LIST_FOREACH(k, &c->subscriptions) {
                         McpSubscription *sub = list_entry(k, McpSubscription, link);
-                        _cleanup_mcp_text_ McpText t = {};
                         uint64_t now = mcp_resource_state(c, sub->uri);
 
                         if (now == sub->seen || c->closing)
                                 continue;
                         sub->seen = now;
-                        put_raw(&t, "{");
-                        if (sub->listen) {
-                                put_listen_meta(&t, sub->listen);
-                                put_raw(&t, ",");
-                        }
-                        put_raw(&t, "\"uri\":");
-                        put_text(&t, sub->uri);
-                        put_raw(&t, "}");
-                        mcp_notify(c, "notifications/resources/updated", &t);
+                        tell_updated(c, sub);
+                        mcp_pooled_subscribed(c, sub->uri); /* of a pooled server: it is another process now */
                 }
         }
 }
@@ -253,15 +273,25 @@ static void tell_list(McpClient *c, const McpListen *listen, const char *method)
         mcp_notify(c, method, &t);
 }
 
-void mcp_lists_changed(McpServer *s) {
+void mcp_list_changed(McpServer *s, McpKind kind) {
+        static const char *const methods[_MCP_KIND_MAX] = {
+                [MCP_TOOLS] = "notifications/tools/list_changed",
+                [MCP_RESOURCES] = "notifications/resources/list_changed",
+                [MCP_TEMPLATES] = "notifications/resources/list_changed",
+                [MCP_PROMPTS] = "notifications/prompts/list_changed",
+        };
+
         LIST_FOREACH(l, &s->clients) {
                 McpClient *c = list_entry(l, McpClient, link);
 
                 if (c->version >= 0)
-                        tell_list(c, NULL, "notifications/resources/list_changed");
-                LIST_FOREACH(k, &c->listens)
-                        if (list_entry(k, McpListen, link)->resources)
-                                tell_list(c, list_entry(k, McpListen, link), "notifications/resources/list_changed");
+                        tell_list(c, NULL, methods[kind]);
+                LIST_FOREACH(k, &c->listens) {
+                        const McpListen *listen = list_entry(k, McpListen, link);
+
+                        if (kind == MCP_TOOLS ? listen->tools : kind == MCP_PROMPTS ? listen->prompts : listen->resources)
+                                tell_list(c, listen, methods[kind]);
+                }
         }
 }
 

@@ -78,19 +78,28 @@ static Job *make_job(const McpRequest *q, const McpArguments *a, JsonSpan prompt
         return TAKE_PTR(j);
 }
 
-/* Whether so many jobs more may be in flight. Returns false after having answered. */
-static bool may_start(const McpRequest *q, size_t n) {
-        const McpClient *c = q->reply.client;
+const char *run_refusal(const McpClient *c, size_t n, char *buf, size_t size) {
         const McpServer *s = c->server;
 
-        if (s->stopping)
-                tool_failed(&q->reply, NULL, "PoolUnavailable", "flowd is stopping");
-        else if (c->n_jobs + n > s->limits.jobs_per_client)
-                tool_failed(&q->reply, NULL, "LimitReached", "%u jobs of this connection are in flight, and %zu more would be above JobsPerClient=%u",
-                            c->n_jobs, n, s->limits.jobs_per_client);
-        else
-                return true;
-        return false;
+        if (s->stopping) {
+                (void) snprintf(buf, size, "flowd is stopping");
+                return "PoolUnavailable";
+        }
+        if (c->n_jobs + n <= s->limits.jobs_per_client)
+                return NULL;
+        (void) snprintf(buf, size, "%u jobs of this connection are in flight, and %zu more would be above JobsPerClient=%u", c->n_jobs, n,
+                        s->limits.jobs_per_client);
+        return "LimitReached";
+}
+
+/* Whether so many jobs more may be in flight. Returns false after having answered. */
+static bool may_start(const McpRequest *q, size_t n) {
+        char why[200];
+        const char *code = run_refusal(q->reply.client, n, why, sizeof(why));
+
+        if (code)
+                tool_failed(&q->reply, NULL, code, "%s", why);
+        return !code;
 }
 
 /* Where a call wants its jobs to go. The texts are its own. */

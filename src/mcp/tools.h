@@ -92,6 +92,8 @@ void tool_pool_execute(McpRequest *q, const McpArguments *a);
 void tool_pool_execute_batch(McpRequest *q, const McpArguments *a);
 void tool_pool_route_execute(McpRequest *q, const McpArguments *a);
 void tool_job_submit(McpRequest *q, const McpArguments *a);
+/* Why so many jobs more may not be in flight: a code, and a text for a person; NULL where they may. */
+const char *run_refusal(const McpClient *c, size_t n, char *buf, size_t size);
 /* What the calls of these say at their end. */
 void run_answer_execute(McpCall *call);
 void run_answer_batch(McpCall *call);

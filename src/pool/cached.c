@@ -27,6 +27,7 @@
 #include "pool/cached.h"
 #include "pool/pool-internal.h"
 #include "store/cache.h"
+#include "worker/mcp-catalog.h"
 
 #define TOUCH_USEC (1 * USEC_PER_SEC)
 
@@ -74,6 +75,26 @@ const char *cached_word(FrameCache how, bool renewal) {
         static const char *const words[_FRAME_CACHE_MAX] = { [FRAME_CACHE_HIT] = "hit", [FRAME_CACHE_STALE] = "stale", [FRAME_CACHE_COALESCED] = "coalesced" };
 
         return renewal ? "renewal" : (unsigned) how < _FRAME_CACHE_MAX ? words[how] : NULL;
+}
+
+/* What an MCP server does is known to it alone: it must say so itself that a call only reads. */
+static bool cacheable(const Pool *p, const char *method) {
+        const WorkerType *t = p->config->type;
+        McpCatalog *c;
+
+        if (!worker_type_cacheable(t, method))
+                return false;
+        if (t->protocol != PROTOCOL_MCP)
+                return true;
+        c = method ? mcp_catalog_find(&p->host->mcp_catalogs, t->name, worker_type_fingerprint(t)) : NULL;
+        if (!c || mcp_catalog_only_reads(c, method))
+                return c;
+        if (c->items[MCP_LIST_TOOLS].known && !c->effects_told) {
+                c->effects_told = true;
+                log_write(p->host->log, LOG_NOTICE, "Results of %s of worker type %s are not kept, though Cacheable= names it: the server does not say "
+                          "readOnlyHint of this tool", method, t->name);
+        }
+        return false;
 }
 
 /* --- flights --- */
@@ -408,7 +429,7 @@ static bool keep(Flight *f, const Pool *p, const Worker *w, const JobResult *r) 
         bool failed = r->status != FRAME_COMPLETED;
         StoreRequest *q;
 
-        if (!searchable(f->table) || !is_of_key(f, w) || !worker_type_cacheable(t, f->method) || blob_size(r->data) > t->cache_max)
+        if (!searchable(f->table) || !is_of_key(f, w) || !cacheable(p, f->method) || blob_size(r->data) > t->cache_max)
                 return false;
         /* what is stale is better than why it could not be made anew */
         if (failed ? t->cache_negative_usec == 0 || f->renewal : t->cache_ttl_usec == 0 && t->cache_stale_usec == 0)
@@ -481,7 +502,7 @@ static int search(Flight *f, unsigned accept) {
 /* Nobody renews it yet, and somebody should. */
 static bool may_renew(const Flight *f, const Pool *p) {
         return (f->in_map || !map_find(&f->table->cached.by_key, (uint64_t) cache_id(&f->key))) && p->state != POOL_CLOSING && !p->stopping &&
-               worker_type_cacheable(p->config->type, f->method) && streq_ptr(p->config->type->version, f->version);
+               cacheable(p, f->method) && streq_ptr(p->config->type->version, f->version);
 }
 
 /* A job like that one, of flowd's own: not durable, behind all others, and nobody hears of its end. */
@@ -710,7 +731,7 @@ bool cached_begin(Pool *p, Job *j) {
         Flight *f, *other;
         CacheKey key;
 
-        if (j->flight || j->searched || !worker_type_cacheable(t, j->method))
+        if (j->flight || j->searched || !cacheable(p, j->method))
                 return false;
         j->searched = true;
         j->leading = false;
@@ -743,7 +764,7 @@ bool cached_may_probe(Pool *p, Job *j, int error) {
 
         if ((error != -EXFULL && error != -ENOTCONN) || p->state == POOL_CLOSING || p->stopping || j->durability != DURABLE_NO || j->not_before_usec > 0 ||
             j->renewal || /* which has been searched */
-            p->jobs->cached.n_probes >= CACHED_PROBES_MAX || !searchable(p->jobs) || !worker_type_cacheable(t, j->method) || key_of(t, j, &key) < 0)
+            p->jobs->cached.n_probes >= CACHED_PROBES_MAX || !searchable(p->jobs) || !cacheable(p, j->method) || key_of(t, j, &key) < 0)
                 return false;
         other = map_get(&p->jobs->cached.by_key, (uint64_t) cache_id(&key), Flight, by_key);
         return !other || (memcmp(&other->key, &key, sizeof(key)) == 0 && (other->state != FLIGHT_RUNNING || other->renewal));

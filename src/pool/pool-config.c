@@ -71,6 +71,9 @@ PoolConfig *pool_config_unref(PoolConfig *c) {
         free(c->pool_type);
         free(c->settings);
         worker_type_unref(c->type);
+        free(c->mcp_prefix);
+        strv_free(c->mcp_allow);
+        strv_free(c->mcp_deny);
         strv_free(c->on_failure);
         free(c);
         return NULL;
@@ -90,7 +93,8 @@ bool pool_config_equal(const PoolConfig *a, const PoolConfig *b) {
                a->slow_start_usec == b->slow_start_usec && a->affinity == b->affinity &&
                a->affinity_wait_usec == b->affinity_wait_usec && a->session_exclusive == b->session_exclusive &&
                a->breaker_probes == b->breaker_probes && strv_equal(a->on_failure, b->on_failure) &&
-               a->on_failure_timeout_usec == b->on_failure_timeout_usec && strv_equal(a->methods, b->methods);
+               a->on_failure_timeout_usec == b->on_failure_timeout_usec && strv_equal(a->methods, b->methods) &&
+               streq_ptr(a->mcp_prefix, b->mcp_prefix) && strv_equal(a->mcp_allow, b->mcp_allow) && strv_equal(a->mcp_deny, b->mcp_deny);
 }
 
 static const char *const tier_names[_TIER_MAX] = {

@@ -54,6 +54,9 @@ typedef struct PoolConfig {
         uint64_t affinity_wait_usec; /* AffinityWait=50ms: how long they wait for it while others are free */
         bool session_exclusive;      /* SessionExclusive=no: a worker serves one session only */
         unsigned breaker_probes;     /* BreakerProbes=3: jobs that a probe must answer to close it before HealthyAfter= */
+        char *mcp_prefix;            /* McpPrefix=: of the names of what its MCP servers offer; NULL: the pool's name */
+        char **mcp_allow;            /* McpAllow=: patterns of what is offered to MCP clients; NULL: all */
+        char **mcp_deny;             /* McpDeny=: and of what is not */
         char **on_failure;           /* OnFailure=: a command, NULL for none; or flowd.conf's */
         uint64_t on_failure_timeout_usec; /* OnFailureTimeout=30s */
 } PoolConfig;
@@ -63,6 +66,7 @@ typedef struct PoolConfig {
 #define POOL_ID_MAX 32U /* bytes, with the final NUL */
 #define BREAKER_CRASHES_MAX 100U
 #define POOL_METHODS_MAX 256U
+#define MCP_PREFIX_MAX 32U /* bytes */
 #define BREAKER_PROBES_MAX 1000U
 
 PoolConfig *pool_config_new(const char *name);

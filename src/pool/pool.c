@@ -307,7 +307,7 @@ static void on_worker_notify(Worker *w, const char *text, size_t size) {
         Pool *p = w->pool;
 
         if (p->notify)
-                p->notify(p, text, size);
+                p->notify(p, w, text, size);
 }
 
 static const WorkerOps worker_ops = {

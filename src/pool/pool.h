@@ -146,7 +146,7 @@ typedef struct Pool {
         void (*touched)(struct Pool *p); /* something of it that is kept for the next run of flowd has changed */
         /* of MCP servers, for those who serve what they offer; may be NULL */
         void (*catalog)(struct Pool *p, struct McpCatalog *c); /* what they offer is known, or has changed */
-        void (*notify)(struct Pool *p, const char *text, size_t size); /* a notification for all clients, as it stands */
+        void (*notify)(struct Pool *p, Worker *w, const char *text, size_t size); /* a notification for all clients, as it stands */
         void *userdata;
 } Pool;
 

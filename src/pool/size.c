@@ -245,6 +245,17 @@ void pool_grow(Pool *p, uint64_t now) {
         }
 }
 
+/* It closes, and nothing waits for them any more. */
+static void drain_starting(Pool *p) {
+        LIST_FOREACH_SAFE(l, n, &p->workers) {
+                Worker *w = list_entry(l, Worker, link);
+
+                if (w->state == WORKER_STARTING)
+                        worker_drain(w, USEC_INFINITY, NULL);
+        }
+        pool_recount(p);
+}
+
 uint64_t pool_shrink(Pool *p, uint64_t now) {
         bool ending = p->state == POOL_CLOSING && p->n_queued == 0;
         unsigned floor_ = ending ? 0 : pool_floor(p), keep = floor_, usable;
@@ -253,6 +264,8 @@ uint64_t pool_shrink(Pool *p, uint64_t now) {
         sample_one(p, now);
         if (pool_exclusive(p) && p->state != POOL_CLOSING)
                 replace_used(p);
+        if (ending && p->n_starting > 0)
+                drain_starting(p);
         usable = p->n_usable;
         if (usable <= floor_)
                 return next;

@@ -79,6 +79,7 @@ static const char *const params_names[_MCP_PARAM_MAX] = {
         [MCP_PARAM_LEVEL] = "level",
         [MCP_PARAM_REF] = "ref",
         [MCP_PARAM_ARGUMENT] = "argument",
+        [MCP_PARAM_CONTEXT] = "context",
         [MCP_PARAM_REQUEST_ID] = "requestId",
         [MCP_PARAM_PROTOCOL_VERSION] = "protocolVersion",
         [MCP_PARAM_CAPABILITIES] = "capabilities",

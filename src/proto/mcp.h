@@ -73,6 +73,7 @@ typedef enum McpParam {
         MCP_PARAM_LEVEL,
         MCP_PARAM_REF,
         MCP_PARAM_ARGUMENT,
+        MCP_PARAM_CONTEXT,
         MCP_PARAM_REQUEST_ID,
         MCP_PARAM_PROTOCOL_VERSION,
         MCP_PARAM_CAPABILITIES,

@@ -92,6 +92,7 @@ McpCatalog *mcp_catalog_free(McpCatalog *c) {
                 free(c->items[l].error);
         }
         json_buffer_clear(&c->server);
+        strv_free(c->readers);
         free(c->type);
         free(c);
         return NULL;
@@ -125,6 +126,38 @@ int mcp_catalog_set_server(McpCatalog *c, McpRevision version, JsonSpan answer) 
         return 0;
 }
 
+/* Which tools only read, of a list that is whole. What cannot be kept for want of memory counts as having an effect. */
+static void find_readers(McpCatalog *c) {
+        const McpItems *tools = &c->items[MCP_LIST_TOOLS];
+        JsonMember e, m;
+        JsonScan scan;
+
+        strv_free(c->readers);
+        c->readers = NULL;
+        json_scan_elements(&scan, tools->text.data, tools->text.size);
+        while (json_scan_next(&scan, &e) > 0) {
+                JsonSpan tool = { e.value, e.value_size };
+                _cleanup_free_ char *name = NULL;
+
+                if (json_find(tool, "annotations", &m) > 0 && m.type == JSON_OBJECT &&
+                    json_find((JsonSpan) { m.value, m.value_size }, "readOnlyHint", &m) > 0 && m.type == JSON_BOOL && m.value[0] == 't' &&
+                    json_find(tool, "name", &m) > 0 && json_span_text((JsonSpan) { m.value, m.value_size }, &name) >= 0)
+                        (void) strv_append(&c->readers, name);
+        }
+}
+
+bool mcp_catalog_only_reads(const McpCatalog *c, const char *method) {
+        static const char *const requests[] = { "resources/read", "prompts/get", "completion/complete" };
+
+        for (size_t i = 0; i < ELEMENTSOF(requests); i++)
+                if (streq(method, requests[i]))
+                        return true;
+        for (char **r = c->readers; r && *r; r++)
+                if (streq(*r, method))
+                        return true;
+        return false;
+}
+
 int mcp_catalog_set_items(McpCatalog *c, McpList l, JsonBuffer *text, unsigned n) {
         McpItems *items = &c->items[l];
         JsonBuffer b = *text;
@@ -139,6 +172,8 @@ int mcp_catalog_set_items(McpCatalog *c, McpList l, JsonBuffer *text, unsigned n
         json_buffer_clear(&items->text);
         free(items->error);
         *items = (McpItems) { .known = true, .text = b, .n = n };
+        if (l == MCP_LIST_TOOLS)
+                find_readers(c);
         return 0;
 }
 

@@ -49,6 +49,8 @@ typedef struct McpCatalog {
         uint64_t told;         /* the serial that was told of last */
         uint64_t asked_usec;   /* CLOCK_REALTIME, of the last answer */
         void *asker;           /* the Worker that is being asked now */
+        char **readers;        /* the tools that say readOnlyHint */
+        bool effects_told;     /* that one which does not is not cached */
 } McpCatalog;
 
 const char *mcp_revision_to_string(McpRevision v);
@@ -66,6 +68,8 @@ McpCatalog *mcp_catalog_get(List *catalogs, const char *type, uint64_t fingerpri
 McpCatalog *mcp_catalog_free(McpCatalog *c);
 /* All is known and nothing has changed since. */
 bool mcp_catalog_fresh(const McpCatalog *c);
+/* Whether a call of that method has no effect: a tool that says so, or a request of MCP that reads. */
+bool mcp_catalog_only_reads(const McpCatalog *c, const char *method);
 /* Takes over what the server has answered about itself. Returns 0 or -ENOMEM. */
 int mcp_catalog_set_server(McpCatalog *c, McpRevision version, JsonSpan answer);
 /* Replaces a list by what mcp_page_read() has gathered (taken over), or by an empty one where it is zero. Returns 0 or -ENOMEM. */

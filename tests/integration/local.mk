@@ -17,6 +17,7 @@ integration_tests += \
 	%D%/test-lifecycle.py \
 	%D%/test-many.py \
 	%D%/test-mcp-import.py \
+	%D%/test-mcp-pooled.py \
 	%D%/test-mcp-worker.py \
 	%D%/test-mcp-bridge.py \
 	%D%/test-mcp-sdk.py \

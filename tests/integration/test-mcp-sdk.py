@@ -70,4 +70,35 @@ def the_modern_one_finds_out_by_itself():
     run('auto')
 
 
+def pooled(era):
+    if WHY:
+        skip(WHY)
+    server = os.path.join(WHERE, 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')
+    exec_ = '%s %s stdio' % (shutil.which('node'), server)
+    with Flowd(workers={'e': worker(exec_, 'mcp', Slots=8)}, pools={'everything': pool('e', 'warm', Min=0, Max=1)}) as f:
+        r = subprocess.run(['node', str(SDK / 'pooled.mjs'), era, FLOWCTL, '--runtime=' + f.runtime, 'mcp'], capture_output=True, timeout=100 * SLOW,
+                           env={**f.environment(), 'MCP_SDK': WHERE}, stdin=subprocess.DEVNULL)
+        check(r.returncode == 0, r.stderr.decode(errors='replace')[-2000:])
+        s = json.loads(r.stdout)
+        note(s)
+        check(set(s['tools']) >= {'everything__echo', 'everything__get-sum'}, s['tools'])
+        contains(s['echo'], 'hällo')
+        contains(s['sum'], '5')
+        check(s['structured'] and s['progress'] and s['wrong'] and s['many'] and s['read'], s)
+        check(s['resources'] > 0 and s['templates'] > 0 and s['prompt'] > 0 and 'everything__simple-prompt' in s['prompts'], s)
+        # the second SDK hears of an answer before the progress that stood before it
+        errors = [e for e in s['errors'] if 'progress notification for an unknown token' not in e]
+        equal((errors, f.pool('everything')['crashes'], f.pool('everything')['spawned']), ([], 0, 1))
+
+
+@test(bound=120)
+def a_pooled_server_and_the_legacy_one():
+    pooled('legacy')
+
+
+@test(bound=120)
+def a_pooled_server_and_the_modern_one():
+    pooled('modern')
+
+
 main()

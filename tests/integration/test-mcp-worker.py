@@ -294,17 +294,20 @@ def a_changed_list_is_asked_for_anew():
 
 @test
 def a_listing_starts_no_process():
-    with mcp(tier='warm', pool_keys={'Min': 0, 'IdleTimeout': '1h'}) as f, f.jobs() as j:
+    with mcp('--start=mute', tier='warm', pool_keys={'Min': 0}) as f:
         t = tools(f)
         equal((t['known'], t['tools']), (False, []))
         r = f.flowctl('pool', 'tools', 'x', check_status=1)
         contains(r.stderr.decode(), 'none of them has started')
-        equal(f.pids('x'), [])
+    with mcp(tier='warm', pool_keys={'Min': 0, 'IdleTimeout': '100ms'}) as f, f.jobs() as j:
+        known(f)  # one was started for that
+        wait_until(lambda: f.pids('x') == [], bound=30)
+        f.flowctl('pool', 'tools', 'x', check_status=0)
+        equal((f.pids('x'), f.pool('x')['spawned']), ([], 1))
         serves(f)
-        known(f)
     with mcp(tier='cold', Slots=1) as f, f.jobs() as j:  # lives for one job, and is asked before it
-        equal(json.loads(text_of(call(j, 'counts')))['lists']['tools/list'], 1)
         known(f)
+        wait_until(lambda: f.pool('x')['completed'] == 1)
         equal(json.loads(text_of(call(j, 'counts')))['lists'], {})
 
 

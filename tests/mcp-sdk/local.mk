@@ -2,6 +2,6 @@
 # mcp-sdk: the official SDKs as clients; tests/integration/test-mcp-sdk.py has npm fetch what package-lock.json names.
 
 EXTRA_DIST += \
-	%D%/client.mjs \
+	%D%/client.mjs %D%/pooled.mjs \
 	%D%/package.json \
 	%D%/package-lock.json

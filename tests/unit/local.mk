@@ -84,6 +84,11 @@ test_mcp_ask_SOURCES = %D%/test-mcp-ask.c
 test_mcp_ask_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 test_mcp_ask_LDADD = $(UNIT_LIBS)
 
+unit_tests += test-mcp-pooled
+test_mcp_pooled_SOURCES = %D%/test-mcp-pooled.c
+test_mcp_pooled_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+test_mcp_pooled_LDADD = $(UNIT_LIBS)
+
 unit_tests += test-mcp-catalog
 test_mcp_catalog_SOURCES = %D%/test-mcp-catalog.c
 test_mcp_catalog_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

@@ -369,9 +369,25 @@ START_TEST(mcp_servers) {
         t = type("w");
         ck_assert(t->mcp_era == MCP_ERA_AUTO && t->for_session && t->mcp_features == (MCP_FEATURE_ROOTS | MCP_FEATURE_ELICITATION));
         ck_assert(t->max_crashes == 2 && t->slots == 9);
+        put("a/pools/p.pool", "[Pool]\nWorker=w\nMcpPrefix=s\nMcpAllow=a* b\nMcpAllow=c\nMcpDeny=*x\n");
+        load_clean();
+        const PoolConfig *p = pool("p");
+        ck_assert(p->session_exclusive); /* that is what Sharing=session means where a process has more than one job */
+        ck_assert_str_eq(p->mcp_prefix, "s");
+        ck_assert(strv_length(p->mcp_allow) == 3 && strv_length(p->mcp_deny) == 1);
+        put("a/pools/q.pool", "[Pool]\nWorker=w\nMcpPrefix=p\n");
+        load_clean();
+        put("a/pools/q.pool", "[Pool]\nWorker=w\nMcpPrefix=s\n");
+        load();
+        assert_error("a/pools/q.pool", 3, "McpPrefix=s: the tools of the pools p and q would have the same names");
+        put("a/pools/q.pool", "[Pool]\nWorker=w\nMcpPrefix=a b\n");
+        load();
+        assert_error("a/pools/q.pool", 3, "McpPrefix=a b: not a prefix");
+        put_worker("");
+        put("a/pools/q.pool", "[Pool]\nWorker=w\nMcpDeny=x\n");
         put("a/pools/p.pool", "[Pool]\nWorker=w\n");
         load();
-        assert_error("a/pools/p.pool", 2, "worker type w has Sharing=session, and only a cold pool");
+        assert_error("a/pools/q.pool", 3, "McpDeny=x: needs a worker type of Protocol=mcp, and w is of Protocol=frame");
 }
 END_TEST
 

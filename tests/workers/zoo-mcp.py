@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An MCP server that misbehaves on demand: what it does is said by the tool that is called.
 
-zoo-mcp.py [--era=legacy|modern] [--start=HOW] [--version=V] [--pages=N] [--lists=HOW]
+zoo-mcp.py [--era=legacy|modern] [--start=HOW] [--version=V] [--pages=N] [--lists=HOW] [--more=TOOL,...] [--uris=A,...]
 
 --start=exit, mute, error, garbage, early (tells of changes before it is asked), noisy (prints before it is asked)
 --version=V       answers initialize with it
 --pages=N         so many tools a page
+--more=TOOLS      more of them; those whose name begins with "read" say readOnlyHint
+--uris=PREFIX     it offers other resources, which can be subscribed to, and a template
 --lists=mute, error, garbage, loop (a page is always followed by another), huge (a list that never fits)
 """
 
@@ -20,10 +22,11 @@ import time
 MODERN = '2026-07-28'
 META = 'io.modelcontextprotocol/'
 out = sys.stdout.buffer
-options = {'era': 'legacy', 'start': '', 'version': None, 'pages': 0, 'lists': ''}
+options = {'era': 'legacy', 'start': '', 'version': None, 'pages': 0, 'lists': '', 'more': '', 'uris': ''}
 pending, cancelled, asked, listening, answered = {}, [], {}, [], []
 counts = {}
 extra = []
+subscribed = []
 initialized = 0
 
 
@@ -66,8 +69,9 @@ TOOLS = ['echo', 'gate', 'exotic', 'fail', 'rpc-error', 'progress', 'log', 'para
 
 def tools():
     # numbers and an order of members that a tree would lose
-    return [b'{"title":"The %s tool","name":"%s","inputSchema":{"type":"object","$comment":1.00,"maximum":12345678901234567890},'
-            b'"description":"Does %s.\\nOr not."}' % (t.encode(), t.encode(), t.encode()) for t in TOOLS + extra]
+    return [b'{"title":"The %(t)s tool","name":"%(t)s","inputSchema":{"type":"object","$comment":1.00,"maximum":12345678901234567890},'
+            b'"description":"Does %(t)s.\\nOr not."%(a)s}' % {b't': t.encode(), b'a': b',"annotations":{"readOnlyHint":true}' if t.startswith('read') else b''}
+            for t in TOOLS + extra]
 
 
 def on_list(id, method, params):
@@ -81,6 +85,10 @@ def on_list(id, method, params):
         return raw(b'{"jsonrpc":"2.0","id":%d,"result":{"%s":[{]}}\n' % (id, member.encode()))
     items = {'tools': tools(), 'resources': [b'{"uri":"zoo://a","name":"a"}', b'{"uri":"zoo://b","name":"b"}'],
              'prompts': [b'{"name":"p"}']}.get(member)
+    if options['uris'] and member == 'resources':
+        items = [b'{"uri":"%s","name":"one"}' % options['uris'].encode()]
+    if options['uris'] and member == 'resourceTemplates':
+        items = [b'{"uriTemplate":"%s/{id}","name":"some"}' % options['uris'].encode()]
     if items is None:
         return error(id, -32601, 'Method not found')
     if options['lists'] == 'huge':
@@ -186,9 +194,15 @@ def on_call(id, params):
             notify('notifications/tools/list_changed')
         text(id, 'done')
     elif tool == 'counts':
-        text(id, json.dumps({'lists': counts, 'cancelled': cancelled, 'initialized': initialized}))
+        text(id, json.dumps({'lists': counts, 'subscribed': subscribed, 'cancelled': cancelled, 'initialized': initialized}))
     elif tool == 'hang':
         never()
+    elif tool == 'touch':
+        notify('notifications/resources/updated', uri=a['uri'])
+        text(id, str(os.getpid()))
+    elif tool.startswith('read'):
+        counts[tool] = counts.get(tool, 0) + 1
+        text(id, str(counts[tool]))
     elif tool in TOOLS or tool in extra:
         text(id, json.dumps(a))
     else:
@@ -214,8 +228,9 @@ def on_request(id, method, params):
             return error(id, -32000, 'zoo: there is no key in ZOO_KEY')
         if options['start'] == 'garbage':
             return raw(b'{"jsonrpc":"2.0","id":%d,"result":\n' % id)
+        resources = {'subscribe': True} if options['uris'] else {}
         result(id, protocolVersion=options['version'] or params['protocolVersion'], serverInfo={'name': 'zoo', 'version': '1.2'},
-               capabilities={'tools': {'listChanged': True}, 'resources': {}, 'prompts': {}, 'logging': {}}, instructions='Be kind.')
+               capabilities={'tools': {'listChanged': True}, 'resources': resources, 'prompts': {}, 'logging': {}}, instructions='Be kind.')
     elif method == 'ping':
         result(id)
     elif method.endswith('/list'):
@@ -224,6 +239,13 @@ def on_request(id, method, params):
         on_call(id, params)
     elif method == 'resources/read':
         result(id, contents=[{'uri': params['uri'], 'text': json.dumps(params)}])
+    elif method == 'prompts/get':
+        result(id, messages=[{'role': 'user', 'content': {'type': 'text', 'text': json.dumps(params)}}])
+    elif method == 'completion/complete':
+        result(id, completion={'values': [json.dumps(params)]})
+    elif method == 'resources/subscribe':
+        subscribed.append(params['uri'])
+        result(id)
     else:
         error(id, -32601, 'Method not found')
 
@@ -250,6 +272,7 @@ def main():
     for a in sys.argv[1:]:
         name, _, value = a[2:].partition('=')
         options[name] = int(value) if name == 'pages' else value
+    extra.extend(options['more'].split(',') if options['more'] else [])
     if options['start'] == 'exit':
         print('zoo: no, I will not start', file=sys.stderr, flush=True)
         os._exit(3)
