@@ -156,7 +156,7 @@ static void health_table(Flowctl *c, json_object *pools) {
                 { "READY", 5, SCOLS_FL_RIGHT },  { "QUEUED", 6, SCOLS_FL_RIGHT },
                 { "RESTARTS", 8, SCOLS_FL_RIGHT }, { "LAST FAILURE", 0.4, SCOLS_FL_TRUNC },
         };
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));
@@ -224,7 +224,7 @@ static void monitor_table(Flowctl *c, json_object *pools, json_object *before, u
                 { "P50", 6, SCOLS_FL_RIGHT },     { "P99", 6, SCOLS_FL_RIGHT },
                 { "RESTARTS", 8, SCOLS_FL_RIGHT },
         };
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));

@@ -17,7 +17,7 @@ void pool_table_print(const Flowctl *c, json_object *pools, const char *what) {
                 { "P50", 6, SCOLS_FL_RIGHT },       { "P99", 6, SCOLS_FL_RIGHT },
                 { "TYPE", 0.1, SCOLS_FL_TRUNC },
         };
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));

@@ -51,7 +51,7 @@ int verb_route_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
                 { "CHANGES", 3, SCOLS_FL_RIGHT },
         };
         _cleanup_json_ json_object *reply = NULL;
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
         int r;
 
@@ -131,7 +131,7 @@ static void print_pools(const Flowctl *c, json_object *e) {
                 { "LOAD", 6, SCOLS_FL_RIGHT }, { "", 0.4, SCOLS_FL_TRUNC },
         };
         json_object *tiers = json_member(e, "tiers");
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));
