@@ -572,13 +572,21 @@ static int batch_connect(Batch *b) {
         return r == -EACCES || r == -EPERM ? STATUS_NOT_PERMITTED : r == -EPROTO ? STATUS_FAILED : STATUS_NO_DAEMON;
 }
 
+/* What the end of the connection takes nothing away from. */
+static void tell_before(const Batch *b) {
+        bool submit = b->kind == BATCH_SUBMIT;
+        uint64_t n = submit ? b->progress.done - b->progress.failed : b->progress.done;
+
+        fprintf(stderr, "%" PRIu64 " job%s %s before.\n", n, plural(n), !submit ? "had ended" : n == 1 ? "was accepted" : "were accepted");
+}
+
 static void batch_lost(Batch *b, int error) {
         progress_clear(&b->progress);
         if (b->status > STATUS_FAILED || error == -EIO || error == -ENOMEM)
                 return; /* told */
         error_print("%s", flow_client_error(b->client));
         if (!b->single)
-                fprintf(stderr, "%" PRIu64 " jobs had ended before.\n", b->progress.done);
+                tell_before(b);
         b->status = STATUS_NO_DAEMON;
 }
 

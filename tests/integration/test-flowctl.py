@@ -486,6 +486,19 @@ def a_lost_connection_is_told():
         r = s.flowctl('run', '--lines', '--jobs=1', input=b'x\n' * 100, status=NO_DAEMON)
         equal(r.stdout, b'x\n' * 9)
         contains(r.stderr.decode(), 'closed the connection', '9 jobs had ended before')
+    for last, words in ((2, '1 job was accepted before.'), (4, '3 jobs were accepted before.')):
+        n = []
+
+        def take(f):
+            n.append(f)
+            if len(n) == last:
+                raise OSError
+            return frame(ACCEPTED, job=f.job, job_id='id%d' % len(n))
+
+        with Stand(job=take) as s:
+            r = s.flowctl('submit', '--lines', '--jobs=1', input=b'x\n' * 100, status=NO_DAEMON)
+            equal(len(r.stdout.splitlines()), last - 1)
+            contains(r.stderr.decode(), words)
 
 
 @test
