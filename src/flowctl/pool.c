@@ -124,7 +124,7 @@ static void breaker_print(json_object *p, bool colours) {
         if (until > 0)
                 printf(" until %s", format_time(when, until));
         if (streq(breaker, "half-open"))
-                printf(", %" PRId64 " probes answered", json_int(p, "breaker_probes"));
+                printf(", %" PRId64 " probe%s answered", json_int(p, "breaker_probes"), plural((uint64_t) json_int(p, "breaker_probes")));
         if (json_int(p, "breaker_opened") > 0)
                 printf("; opened %" PRId64 " time%s", json_int(p, "breaker_opened"), json_int(p, "breaker_opened") == 1 ? "" : "s");
         putchar('\n');

@@ -207,8 +207,8 @@ int spawned_close(Manager *m, Pool *p, uint64_t timeout_usec, char **reterr_text
                 return 0;
         }
         EventFields f = { .pool = p->name };
-        event_send(&m->host, EVENT_POOL_CLOSED, &f, "Pool %s (%s) closes: %u jobs run and %u are queued", p->name, p->config->id, p->n_running,
-                   p->n_queued + p->n_waiting);
+        event_send(&m->host, EVENT_POOL_CLOSED, &f, "Pool %s (%s) closes: %u job%s and %u are queued", p->name, p->config->id, p->n_running,
+                   p->n_running == 1 ? " runs" : "s run", p->n_queued + p->n_waiting);
         persist_forget(m, PERSIST_POOL, p->name);
         if (config_find_pool(m->config, p->name) == p->config)
                 config_remove_pool(m->config, p->config); /* a reload must not bring it back; the pool has a reference of its own */

@@ -257,6 +257,24 @@ def status_and_tables():
 
 
 @test
+def one_is_not_many():
+    session = dict(session='s', pool='p', worker='p/0', hits=1, misses=2, fallbacks=1, jobs=1)
+    with Stand({'ListCache': lambda p: {'entries': [{'worker_type': 'w', 'method': 'm'}] * p.get('limit', 4)},
+                'CacheStats': lambda p: dict(hits=1, misses=1, coalesced=1, renewals=2),
+                'ListSessions': lambda p: {'sessions': [session], 'total': 1}}) as s:
+        contains(s.flowctl('cache', 'list', '-n1', status=OK).stdout.decode(), '\n1 result listed.')
+        contains(s.flowctl('cache', 'list', status=OK).stdout.decode(), '\n4 results listed.')
+        contains(s.flowctl('cache', 'stats', status=OK).stdout.decode(), ' 1 hit, 0 stale, 1 miss\n', ' 1 job with', ' 2 stale results\n')
+        contains(s.flowctl('session', 'show', 's', status=OK).stdout.decode(), '1 hit, 2 misses, 1 fallback\n', '1 that runs or waits\n')
+    with house() as f:
+        wait_until(lambda: f.pool('zoo')['ready'] == 2, 30, 'workers')
+        f.flowctl('pool', 'scale', 'zoo', '3', check_status=OK)
+        f.flowctl('pool', 'drain', 'cat', check_status=OK)
+        wait_until(lambda: all(w in text(f.flowctl('events', check_status=OK)) for w in (
+            'Pool zoo is ready with 2 workers', 'Pool zoo is scaled to 3 workers', "Pool cat is stopped: nothing runs, 0 jobs wait for 'flowctl")), 30)
+
+
+@test
 def errors_become_sentences_and_statuses():
     errors = {
         'pool drain p': ('DrainPool', ('NoSuchPool', {'pool': 'p', 'message': 'There is no pool p'}), BAD, 'There is no pool p'),
