@@ -7,6 +7,8 @@
 #include "basic/str.h"
 #include "flowctl/term.h"
 
+#define LISTED_MAX 10000U /* as flowd's own limit */
+
 static void print_kept(json_object *s, bool colours) {
         uint64_t raw = (uint64_t) json_int(s, "raw_bytes"), bytes = (uint64_t) json_int(s, "bytes");
         char a[NUMBER_SIZE], b[NUMBER_SIZE];
@@ -64,7 +66,7 @@ int verb_cache_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         uint64_t limit = 0;
         int r;
 
-        r = option_number(c, OPTION_LIMIT, 1, INT32_MAX, &limit);
+        r = option_number(c, OPTION_LIMIT, 1, LISTED_MAX, &limit);
         if (r > 0) {
                 json_object_put(parameters);
                 return r;

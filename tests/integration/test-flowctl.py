@@ -298,6 +298,10 @@ def errors_become_sentences_and_statuses():
 def verbs_send_what_they_mean():
     answer = {'target': 3, 'changed': ['pools/a.pool'], 'warnings': ['f:1: warning: odd'], 'text': 'x=1', 'jobs': [{'id': 'a', 'state': 'failed'}]}
     with Stand(collections.defaultdict(lambda: lambda p: answer)) as s:
+        for verb, most in (('events', 256), ('cache list', 10000)):
+            s.flowctl(*verb.split(), '-n', str(most), status=OK)
+            r = s.flowctl(*verb.split(), '-n', str(most + 1), status=USAGE)
+            contains(r.stderr.decode(), '--limit=%d: this takes a whole number from 1 to %d\n' % (most + 1, most))
         for args, *call in (('pool scale p 3', 'ScalePool', {'pool': 'p', 'target': 3}, False),
                             ('worker kill p/1 -s sigusr1', 'KillWorker', {'id': 'p/1', 'signal': int(signal.SIGUSR1)}, False),
                             ('worker kill p/1', 'KillWorker', {'id': 'p/1'}, False),
@@ -818,6 +822,8 @@ def with_flowd_events_and_logs():
 def with_flowd_configuration():
     with house() as f:
         contains(text(f.flowctl('config', 'cat', check_status=OK)), 'zoo.pool:', 'Worker=zoo')
+        f.flowctl('events', '-n', '256', check_status=OK)
+        f.flowctl('cache', 'list', '-n', '10000', check_status=OK)
         contains(text(f.flowctl('config', 'cat', 'zoo.pool', check_status=OK)), 'Max=4')
         contains(f.flowctl('config', 'cat', 'odd.pool', check_status=USAGE).stderr.decode(), 'no unit')
         f.flowctl('config', 'check', f.config, check_status=OK)
