@@ -26,6 +26,20 @@ int option_number(const Flowctl *c, OptionId id, uint64_t min, uint64_t max, uin
         return 0;
 }
 
+int option_text(const Flowctl *c, OptionId id, size_t max) {
+        const char *text = c->options[id];
+
+        if (!text)
+                return 0;
+        if (!*text)
+                return usage_error(c, "--%s= is empty; leave it out, or say which", option_name(id));
+        if (strlen(text) > max)
+                return usage_error(c, "--%s= has %zu bytes, and may have %zu", option_name(id), strlen(text), max);
+        if (!utf8_valid(text, strlen(text)))
+                return usage_error(c, "--%s= is no UTF-8 text", option_name(id));
+        return 0;
+}
+
 int option_usec(const Flowctl *c, OptionId id, uint64_t *ret) {
         uint64_t v;
 

@@ -182,6 +182,10 @@ int verb_route_explain(Flowctl *c, int argc, char **argv) {
         if (option(c, OPTION_PAYLOAD_SIZE) && (size_parse(c->options[OPTION_PAYLOAD_SIZE], &size) < 0 || size > INT64_MAX))
                 return usage_error(c, "--payload-size=%s: this takes a size such as 512, 64K or 1.5M", c->options[OPTION_PAYLOAD_SIZE]);
         r = route_options_check(c, &weight);
+        if (r == 0)
+                r = option_text(c, OPTION_METHOD, JOB_TEXT_MAX);
+        if (r == 0)
+                r = option_text(c, OPTION_SESSION, JOB_TEXT_MAX);
         if (r > 0)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)

@@ -170,6 +170,11 @@ def misuse_is_told_with_the_nearest_word():
                         (['run', '--lines', '--each', 'a'], 'exclude each other'), ([], 'flowctl status'),
                         (['run', '--pool'], '--pool needs an argument'), (['config'], "'config cat'"),
                         (['job', 'list', '--state=odd'], 'queued'), (['config', 'cat', 'words'], 'words.pool or words.worker'),
+                        (['submit', '--key=' + 300 * 'k', 'x'], '--key= has 300 bytes, and may have 255'),
+                        (['run', '--session=' + 128 * 'é', 'x'], '--session= has 256 bytes, and may have 255'),
+                        (['run', '--session=', 'x'], '--session= is empty'), (['submit', '-m', '', 'x'], '--method= is empty'),
+                        (['submit', '--key=', 'x'], '--key= is empty'), (['route', 'explain', '--session='], '--session= is empty'),
+                        (['flow', 'add', 's', 'd', 'x', '-m', 256 * 'm'], '--method= has 256 bytes'),
                         (['reexec', 'x'], 'takes no arguments: flowctl reexec\n'),
                         (['worker', 'kill', 'p/0', '--signal=NONE'], "a signal's name")):
         r = plain(*args)
@@ -723,6 +728,7 @@ def text(r):
 def with_flowd_jobs_run_and_their_end_is_the_status():
     with house() as f:
         equal(f.flowctl('run', '-p', 'zoo', 'hello', check_status=OK).stdout, b'hello')
+        equal(f.flowctl('run', '-p', 'zoo', '--session=' + 255 * 's', '--key=' + 255 * 'k', 'hello', check_status=OK).stdout, b'hello')
         equal(f.flowctl('run', '-p', 'cat', input=b'a\nb\n', check_status=OK).stdout, b'a\nb\n')
         equal(f.flowctl('run', '-p', 'cat', '--each', 'a', 'b', check_status=OK).stdout, b'a\nb\n')
         big = os.urandom(3 * MiB)
