@@ -176,6 +176,8 @@ static int slot_fail(Batch *b, Slot *s, FlowStatus status, const char *error, co
 
 /* --- submitting --- */
 
+_Static_assert(JSON_DEPTH_MAX == 64, "what payload_fault() says");
+
 /* What is wrong with the payload as the kind that it is said to be? NULL: nothing. */
 static const char *payload_fault(const Batch *b, const Record *record) {
         const char *data = strempty(record->data), *fault = NULL;
@@ -191,8 +193,14 @@ static const char *payload_fault(const Batch *b, const Record *record) {
         }
         if (b->request.kind == FLOW_TEXT && !utf8_valid(data, record->size))
                 fault = "the payload is no UTF-8 text; --payload=bytes takes anything";
-        else if (b->request.kind == FLOW_JSON && json_check(data, record->size, JSON_DEPTH_MAX, &type) < 0)
-                fault = "the payload is not one JSON value, as --payload=json says; the default is text";
+        else if (b->request.kind == FLOW_JSON) {
+                int r = json_check(data, record->size, JSON_DEPTH_MAX, &type);
+
+                if (r == -E2BIG)
+                        fault = "the payload is JSON nested more than 64 deep; --payload=text passes it as it is";
+                else if (r < 0)
+                        fault = "the payload is not one JSON value, as --payload=json says; the default is text";
+        }
         if (map)
                 munmap(map, record->size);
         return fault;

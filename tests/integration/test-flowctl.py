@@ -344,7 +344,10 @@ def one_job_is_a_filter():
         r = s.flowctl('run', '-', input=b'\xff', status=USAGE)
         contains(r.stderr.decode(), '--payload=bytes')
         equal(s.flowctl('run', '--payload=bytes', '-', input=b'\xff\0', status=OK).stdout, b'\xff\0')
-        contains(s.flowctl('run', '--payload=json', '{', status=USAGE).stderr.decode(), 'JSON')
+        contains(s.flowctl('run', '--payload=json', '{', status=USAGE).stderr.decode(), 'not one JSON value')
+        deep = '[' * 64 + ']' * 64
+        equal(s.flowctl('run', '--payload=json', deep, status=OK).stdout, deep.encode())
+        contains(s.flowctl('run', '--payload=json', '[%s]' % deep, status=USAGE).stderr.decode(), 'nested more than 64 deep')
         equal(json.loads(s.flowctl('run', '--json', '--payload=json', '{"a":\n1}', status=OK).stdout)['result'], {'a': 1})
         equal(json.loads(s.flowctl('run', '--json', '--payload=bytes', 'é', status=OK).stdout)['result'], {'base64': 'w6k='})
         with tempfile.NamedTemporaryFile() as t:
