@@ -86,6 +86,8 @@ static int settings_text(const PoolSpawn *spec, char **ret, char **reterr_text) 
                                 r = complain(reterr_text, -EINVAL, "%.100s=: a setting is one line, without a backslash", key);
                         else if (streq(key, "Worker"))
                                 r = complain(reterr_text, -EINVAL, "Worker=: the worker type is a parameter of its own");
+                        else if ((spec->tier && streq(key, "Tier")) || (spec->min_set && streq(key, "Min")) || (spec->max_set && streq(key, "Max")))
+                                r = complain(reterr_text, -EINVAL, "%s= is given twice: as a parameter of its own and as a setting", key);
                         else if (++n > SETTINGS_MAX)
                                 r = complain(reterr_text, -EINVAL, "more than %u settings", SETTINGS_MAX);
                         if (r < 0)
