@@ -193,6 +193,11 @@ def help_names_every_verb_and_each_has_its_own():
         r = plain(*v.split(), '--help')
         equal(r.returncode, OK, v)
         contains(r.stdout, 'flowctl [OPTIONS...] ' + v, '--runtime=DIR')
+    for v, words in (('cache purge', 'Only results of that method'), ('pool spawn', "The pool's tier"), ('run', 'Any pool of that tier'),
+                     ('pool close', 'How long what runs and waits may take'), ('session list', 'Only sessions'), ('dead purge', 'Only jobs of that pool'),
+                     ('run', 'Run time of one attempt')):
+        contains(plain(*v.split(), '--help').stdout, words)
+    check('What the worker is to do' not in plain('cache', 'purge', '--help').stdout, 'the help of another verb')
 
 
 @test
