@@ -61,8 +61,9 @@ static void session_print(json_object *s, bool colours) {
         uint64_t used = (uint64_t) json_int(s, "used_usec"), created = (uint64_t) json_int(s, "created_usec");
         int64_t hits = json_int(s, "hits"), misses = json_int(s, "misses"), fallbacks = json_int(s, "fallbacks");
 
-        printf("%s %s%s%s - a session of pool %s\n", utf8_wanted() ? "●" : "*", colour(colours, COLOUR_BOLD), strna(json_text(s, "session")),
-               colour(colours, COLOUR_NORMAL), strna(json_text(s, "pool")));
+        printf("%s %s", utf8_wanted() ? "●" : "*", colour(colours, COLOUR_BOLD));
+        text_put(stdout, strna(json_text(s, "session")));
+        printf("%s - a session of pool %s\n", colour(colours, COLOUR_NORMAL), strna(json_text(s, "pool")));
         field_print(colours, "Worker", "%s", json_text(s, "worker") ? json_text(s, "worker") : "none yet, it waits for one");
         field_print(colours, "Jobs", "%" PRId64 " that run%s or wait%s", json_int(s, "jobs"),
                     json_int(s, "jobs") == 1 ? "s" : "", json_int(s, "jobs") == 1 ? "s" : "");
@@ -116,8 +117,11 @@ int verb_session_forget(Flowctl *c, int argc, char **argv) {
                         json_print(reply, argc == 1);
                 if (json_int(reply, "forgotten") == 0)
                         status = no_session(argv[i]);
-                else if (!option(c, OPTION_JSON) && !option(c, OPTION_QUIET))
-                        printf("Session %s: forgotten; its next job begins anew.\n", argv[i]);
+                else if (!option(c, OPTION_JSON) && !option(c, OPTION_QUIET)) {
+                        fputs("Session ", stdout);
+                        text_put(stdout, argv[i]);
+                        puts(": forgotten; its next job begins anew.");
+                }
         }
         return status;
 }

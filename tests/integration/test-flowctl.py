@@ -276,6 +276,9 @@ def one_is_not_many():
         contains(s.flowctl('cache', 'list', status=OK).stdout.decode(), '\n4 results listed.')
         contains(s.flowctl('cache', 'stats', status=OK).stdout.decode(), ' 1 hit, 0 stale, 1 miss\n', ' 1 job with', ' 2 stale results\n')
         contains(s.flowctl('session', 'show', 's', status=OK).stdout.decode(), '1 hit, 2 misses, 1 fallback\n', '1 that runs or waits\n')
+        session['session'] = 'a\nb\x1b'
+        contains(s.flowctl('session', 'show', 's', status=OK).stdout.decode(), ' a\\x0ab\\x1b - a session of pool p\n')
+        contains(s.flowctl('session', 'list', status=OK).stdout.decode(), 'a\\x0ab\\x1b ')
     with house() as f:
         wait_until(lambda: f.pool('zoo')['ready'] == 2, 30, 'workers')
         f.flowctl('pool', 'scale', 'zoo', '3', check_status=OK)
@@ -736,6 +739,8 @@ def text(r):
 def with_flowd_jobs_run_and_their_end_is_the_status():
     with house() as f:
         equal(f.flowctl('run', '-p', 'zoo', 'hello', check_status=OK).stdout, b'hello')
+        id = text(f.flowctl('submit', '-p', 'zoo', '--session=a\nb', 'hello', check_status=OK)).strip()
+        contains(text(f.flowctl('job', 'show', id, check_status=OK)), ' Session: a\\x0ab\n')
         equal(f.flowctl('run', '-p', 'zoo', '--session=' + 255 * 's', '--key=' + 255 * 'k', 'hello', check_status=OK).stdout, b'hello')
         equal(f.flowctl('run', '-p', 'cat', input=b'a\nb\n', check_status=OK).stdout, b'a\nb\n')
         equal(f.flowctl('run', '-p', 'cat', '--each', 'a', 'b', check_status=OK).stdout, b'a\nb\n')
