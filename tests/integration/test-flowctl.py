@@ -161,6 +161,9 @@ def plain(*args, env=None):
 def misuse_is_told_with_the_nearest_word():
     for args, words in ((['statsu'], "did you mean 'status'"), (['run', '--lnies'], 'did you mean --lines'),
                         (['list'], "did you mean 'job list'"), (['pool', 'lst'], "did you mean 'pool list'"),
+                        (['chache', 'stats'], "did you mean 'cache stats'"), (['chache', 'x'], "did you mean 'cache'?"),
+                        (['sesion', 'list'], "did you mean 'session list'"), (['wroker'], "did you mean 'worker'"),
+                        (['help'], "did you mean '--help'"), (['help', 'run'], "did you mean 'run --help'"),
                         (['top', '--pool=x'], "'top' has no option --pool"),
                         (['run', '--json=x', 'a'], '--json takes no argument'),
                         (['pool', 'show'], "'pool show' needs another argument"), (['run', '--timeout=0', 'a'], '--timeout=0'),
