@@ -55,7 +55,7 @@ int verb_cache_stats(Flowctl *c, int argc _unused_, char **argv _unused_) {
 
 int verb_cache_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         static const TableColumn columns[] = {
-                { "WORKER TYPE", 0.2, SCOLS_FL_TRUNC }, { "METHOD", 0.2, SCOLS_FL_TRUNC }, { "SIZE", 5, SCOLS_FL_RIGHT },
+                { "WORKER TYPE", 0.2, SCOLS_FL_WRAP }, { "METHOD", 0.2, SCOLS_FL_WRAP }, { "SIZE", 5, SCOLS_FL_RIGHT },
                 { "STORED", 6, SCOLS_FL_RIGHT },        { "HITS", 5, SCOLS_FL_RIGHT },     { "MADE", 8, SCOLS_FL_RIGHT },
                 { "USED", 8, SCOLS_FL_RIGHT },
         };

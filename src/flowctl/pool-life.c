@@ -162,7 +162,7 @@ static json_object *health_object(json_object *pools) {
 
 static void health_table(Flowctl *c, json_object *pools) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, SCOLS_FL_TRUNC }, { "HEALTH", 8, 0 },
+                { "POOL", 0.2, 0 }, { "HEALTH", 8, 0 },
                 { "STATE", 12, 0 },              { "BREAKER", 9, 0 },
                 { "READY", 5, SCOLS_FL_RIGHT },  { "QUEUED", 6, SCOLS_FL_RIGHT },
                 { "RESTARTS", 8, SCOLS_FL_RIGHT }, { "LAST FAILURE", 0.4, SCOLS_FL_TRUNC },
@@ -228,7 +228,7 @@ static int64_t done_since(json_object *before, json_object *pool) {
 
 static void monitor_table(Flowctl *c, json_object *pools, json_object *before, uint64_t interval, int argc, char **argv) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, SCOLS_FL_TRUNC },  { "STATE", 12, 0 },
+                { "POOL", 0.2, 0 },  { "STATE", 12, 0 },
                 { "WORKERS", 7, SCOLS_FL_RIGHT }, { "BUSY", 4, SCOLS_FL_RIGHT },
                 { "QUEUED", 6, SCOLS_FL_RIGHT },  { "COMPLETED", 5, SCOLS_FL_RIGHT },
                 { "FAILED", 6, SCOLS_FL_RIGHT },  { "JOBS/S", 6, SCOLS_FL_RIGHT },

@@ -10,7 +10,7 @@
 
 void pool_table_print(const Flowctl *c, json_object *pools, const char *what) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, SCOLS_FL_TRUNC },    { "TIER", 4, 0 },
+                { "POOL", 0.2, 0 },    { "TIER", 4, 0 },
                 { "STATE", 8, 0 },                  { "WORKERS", 7, SCOLS_FL_RIGHT },
                 { "BUSY", 4, SCOLS_FL_RIGHT },      { "QUEUED", 6, SCOLS_FL_RIGHT },
                 { "COMPLETED", 5, SCOLS_FL_RIGHT }, { "FAILED", 6, SCOLS_FL_RIGHT },

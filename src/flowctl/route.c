@@ -46,7 +46,7 @@ static Colour tier_colour(const char *tier) {
 
 int verb_route_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         static const TableColumn columns[] = {
-                { "METHOD", 0.4, SCOLS_FL_TRUNC }, { "TIER", 4, 0 },               { "RUNS", 6, SCOLS_FL_RIGHT },
+                { "METHOD", 0.4, SCOLS_FL_WRAP }, { "TIER", 4, 0 },               { "RUNS", 6, SCOLS_FL_RIGHT },
                 { "P50", 6, SCOLS_FL_RIGHT },      { "P90", 6, SCOLS_FL_RIGHT },   { "SINCE", 8, SCOLS_FL_RIGHT },
                 { "CHANGES", 3, SCOLS_FL_RIGHT },
         };
@@ -127,7 +127,7 @@ static void print_chosen(json_object *e, bool colours) {
 
 static void print_pools(const Flowctl *c, json_object *e) {
         static const TableColumn columns[] = {
-                { "TIER", 4, 0 }, { "POOL", 0.2, SCOLS_FL_TRUNC }, { "STATE", 8, 0 }, { "JOBS", 5, SCOLS_FL_RIGHT }, { "AT A TIME", 5, SCOLS_FL_RIGHT },
+                { "TIER", 4, 0 }, { "POOL", 0.2, 0 }, { "STATE", 8, 0 }, { "JOBS", 5, SCOLS_FL_RIGHT }, { "AT A TIME", 5, SCOLS_FL_RIGHT },
                 { "LOAD", 6, SCOLS_FL_RIGHT }, { "", 0.4, SCOLS_FL_TRUNC },
         };
         json_object *tiers = json_member(e, "tiers");

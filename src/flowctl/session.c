@@ -34,7 +34,7 @@ static void session_row(Table *t, json_object *s) {
 
 int verb_session_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         static const TableColumn columns[] = {
-                { "SESSION", 0.3, SCOLS_FL_TRUNC }, { "POOL", 0.1, SCOLS_FL_TRUNC }, { "WORKER", 0.1, SCOLS_FL_TRUNC },
+                { "SESSION", 0.3, SCOLS_FL_WRAP }, { "POOL", 0.1, SCOLS_FL_TRUNC }, { "WORKER", 0.1, SCOLS_FL_TRUNC },
                 { "UID", 5, SCOLS_FL_RIGHT },       { "JOBS", 4, SCOLS_FL_RIGHT },   { "HITS", 5, SCOLS_FL_RIGHT },
                 { "MISSES", 5, SCOLS_FL_RIGHT },    { "FALLBACKS", 5, SCOLS_FL_RIGHT }, { "USED", 7, SCOLS_FL_RIGHT },
         };

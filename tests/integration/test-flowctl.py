@@ -270,6 +270,20 @@ def status_and_tables():
 
 
 @test
+def names_stay_whole_on_a_narrow_terminal():
+    name = 'a-rather-long-name-of-a-pool'
+    with Stand({'ListPools': lambda p: {'pools': [{**POOL, 'name': name}]}}) as s:
+        main, terminal = pty.openpty()
+        with contextlib.closing(os.fdopen(main, 'rb', buffering=0)) as out:
+            termios.tcsetwinsize(terminal, (24, 40))
+            p = subprocess.Popen([FLOWCTL, '--runtime=' + s.runtime, 'pool', 'list'], stdin=subprocess.DEVNULL, stdout=terminal,
+                                 env={**os.environ, 'TERM': 'dumb'})
+            equal(p.wait(20 * SLOW), OK)
+            os.close(terminal)
+            contains(out.read(65536).decode(), name)
+
+
+@test
 def one_is_not_many():
     session = dict(session='s', pool='p', worker='p/0', hits=1, misses=2, fallbacks=1, jobs=1)
     with Stand({'ListCache': lambda p: {'entries': [{'worker_type': 'w', 'method': 'm'}] * p.get('limit', 4)},
