@@ -372,13 +372,14 @@ static void method_show_config(ControlClient *c, json_object *p) {
 }
 
 static void method_reload(ControlClient *c, json_object *p) {
-        json_object *changed = NULL, *messages = NULL, *o;
+        json_object *changed = NULL, *settings = NULL, *messages = NULL, *o;
         int r;
 
         (void) p;
-        r = c->server->ops->reload(c->server->userdata, &changed, &messages);
+        r = c->server->ops->reload(c->server->userdata, &changed, &settings, &messages);
         if (r < 0 && r != -EBADMSG) {
                 json_object_put(changed);
+                json_object_put(settings);
                 json_object_put(messages);
                 control_fail(c, "Busy", NULL, "cannot reload: %s", strerror(-r));
                 return;
@@ -386,11 +387,13 @@ static void method_reload(ControlClient *c, json_object *p) {
         o = json_object_new_object();
         if (r < 0) {
                 json_object_put(changed);
+                json_object_put(settings);
                 json_object_object_add(o, "messages", messages);
                 control_error(c, "io.flowd.InvalidConfig", o);
                 return;
         }
         json_object_object_add(o, "changed", changed);
+        json_object_object_add(o, "settings", settings);
         json_object_object_add(o, "warnings", messages);
         control_reply(c, o, false);
 }

@@ -18,8 +18,8 @@ struct StateReader;
 typedef struct ServerOps {
         /* The whole of Status(), as a new JSON object. */
         struct json_object *(*status)(void *userdata);
-        /* Reloads: returns 0 with the names that changed and warnings, -EBADMSG with the errors (arrays of strings, new), or -errno. */
-        int (*reload)(void *userdata, struct json_object **ret_changed, struct json_object **ret_messages);
+        /* Reloads: returns 0 with the pools and settings that changed and warnings, -EBADMSG with the errors (arrays of strings, new), or -errno. */
+        int (*reload)(void *userdata, struct json_object **ret_changed, struct json_object **ret_settings, struct json_object **ret_messages);
         /* Asks for a re-exec at the end of the round. Returns 0 or -errno with a text. */
         int (*reexec)(void *userdata, char **reterr_text);
         /* Takes over a stored job that is queued again. Returns 0 or -ENOMEM. */

@@ -176,6 +176,8 @@ static int slot_fail(Batch *b, Slot *s, FlowStatus status, const char *error, co
 
 /* --- submitting --- */
 
+_Static_assert(JSON_DEPTH_MAX == 64, "what payload_fault() says");
+
 /* What is wrong with the payload as the kind that it is said to be? NULL: nothing. */
 static const char *payload_fault(const Batch *b, const Record *record) {
         const char *data = strempty(record->data), *fault = NULL;
@@ -191,8 +193,14 @@ static const char *payload_fault(const Batch *b, const Record *record) {
         }
         if (b->request.kind == FLOW_TEXT && !utf8_valid(data, record->size))
                 fault = "the payload is no UTF-8 text; --payload=bytes takes anything";
-        else if (b->request.kind == FLOW_JSON && json_check(data, record->size, JSON_DEPTH_MAX, &type) < 0)
-                fault = "the payload is not one JSON value, as --payload=json says; the default is text";
+        else if (b->request.kind == FLOW_JSON) {
+                int r = json_check(data, record->size, JSON_DEPTH_MAX, &type);
+
+                if (r == -E2BIG)
+                        fault = "the payload is JSON nested more than 64 deep; --payload=text passes it as it is";
+                else if (r < 0)
+                        fault = "the payload is not one JSON value, as --payload=json says; the default is text";
+        }
         if (map)
                 munmap(map, record->size);
         return fault;
@@ -572,13 +580,21 @@ static int batch_connect(Batch *b) {
         return r == -EACCES || r == -EPERM ? STATUS_NOT_PERMITTED : r == -EPROTO ? STATUS_FAILED : STATUS_NO_DAEMON;
 }
 
+/* What the end of the connection takes nothing away from. */
+static void tell_before(const Batch *b) {
+        bool submit = b->kind == BATCH_SUBMIT;
+        uint64_t n = submit ? b->progress.done - b->progress.failed : b->progress.done;
+
+        fprintf(stderr, "%" PRIu64 " job%s %s before.\n", n, plural(n), !submit ? "had ended" : n == 1 ? "was accepted" : "were accepted");
+}
+
 static void batch_lost(Batch *b, int error) {
         progress_clear(&b->progress);
         if (b->status > STATUS_FAILED || error == -EIO || error == -ENOMEM)
                 return; /* told */
         error_print("%s", flow_client_error(b->client));
         if (!b->single)
-                fprintf(stderr, "%" PRIu64 " jobs had ended before.\n", b->progress.done);
+                tell_before(b);
         b->status = STATUS_NO_DAEMON;
 }
 

@@ -4,7 +4,10 @@
 
 #include <inttypes.h>
 
+#include "basic/str.h"
 #include "flowctl/term.h"
+
+#define LISTED_MAX 10000U /* as flowd's own limit */
 
 static void print_kept(json_object *s, bool colours) {
         uint64_t raw = (uint64_t) json_int(s, "raw_bytes"), bytes = (uint64_t) json_int(s, "bytes");
@@ -23,13 +26,15 @@ static void print_kept(json_object *s, bool colours) {
 /* What jobs had of it. */
 static void print_given(json_object *s, bool colours) {
         uint64_t hits = (uint64_t) json_int(s, "hits"), stale = (uint64_t) json_int(s, "stale"), misses = (uint64_t) json_int(s, "misses");
+        uint64_t coalesced = (uint64_t) json_int(s, "coalesced"), renewals = (uint64_t) json_int(s, "renewals");
         char a[NUMBER_SIZE], b[NUMBER_SIZE], c[NUMBER_SIZE];
 
-        field_print(colours, "Jobs", "%s hits, %s stale, %s misses", format_count(a, hits), format_count(b, stale), format_count(c, misses));
+        field_print(colours, "Jobs", "%s hit%s, %s stale, %s miss%s", format_count(a, hits), plural(hits), format_count(b, stale), format_count(c, misses),
+                    misses == 1 ? "" : "es");
         if (hits + stale + misses > 0)
                 field_print(colours, "Hit rate", "%.1f%%", 100.0 * (double) (hits + stale) / (double) (hits + stale + misses));
-        field_print(colours, "Coalesced", "%s jobs with equal ones under way", format_count(a, (uint64_t) json_int(s, "coalesced")));
-        field_print(colours, "Renewed", "%s stale results", format_count(a, (uint64_t) json_int(s, "renewals")));
+        field_print(colours, "Coalesced", "%s job%s with equal ones under way", format_count(a, coalesced), plural(coalesced));
+        field_print(colours, "Renewed", "%s stale result%s", format_count(a, renewals), plural(renewals));
         field_print(colours, "Saved", "%s of results that no worker had to make", format_bytes(a, (uint64_t) json_int(s, "saved_bytes")));
 }
 
@@ -50,7 +55,7 @@ int verb_cache_stats(Flowctl *c, int argc _unused_, char **argv _unused_) {
 
 int verb_cache_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         static const TableColumn columns[] = {
-                { "WORKER TYPE", 0.2, SCOLS_FL_TRUNC }, { "METHOD", 0.2, SCOLS_FL_TRUNC }, { "SIZE", 5, SCOLS_FL_RIGHT },
+                { "WORKER TYPE", 0.2, SCOLS_FL_WRAP }, { "METHOD", 0.2, SCOLS_FL_WRAP }, { "SIZE", 5, SCOLS_FL_RIGHT },
                 { "STORED", 6, SCOLS_FL_RIGHT },        { "HITS", 5, SCOLS_FL_RIGHT },     { "MADE", 8, SCOLS_FL_RIGHT },
                 { "USED", 8, SCOLS_FL_RIGHT },
         };
@@ -61,7 +66,7 @@ int verb_cache_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         uint64_t limit = 0;
         int r;
 
-        r = option_number(c, OPTION_LIMIT, 1, INT32_MAX, &limit);
+        r = option_number(c, OPTION_LIMIT, 1, LISTED_MAX, &limit);
         if (r > 0) {
                 json_object_put(parameters);
                 return r;
@@ -89,7 +94,7 @@ int verb_cache_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
                 table_cell(&t, COLOUR_NORMAL, format_age(buf, (uint64_t) json_int(e, "created_usec")));
                 table_cell(&t, COLOUR_NORMAL, format_age(buf, (uint64_t) json_int(e, "used_usec")));
         }
-        table_print(&t, c, "results");
+        table_print(&t, c, "result");
         return STATUS_OK;
 }
 
@@ -112,6 +117,6 @@ int verb_cache_purge(Flowctl *c, int argc _unused_, char **argv _unused_) {
         if (option(c, OPTION_JSON))
                 return json_print(reply, true);
         if (!option(c, OPTION_QUIET))
-                printf("%" PRId64 " result%s forgotten.\n", json_int(reply, "purged"), json_int(reply, "purged") == 1 ? "" : "s");
+                printf("%" PRId64 " result%s forgotten.\n", json_int(reply, "purged"), plural((uint64_t) json_int(reply, "purged")));
         return STATUS_OK;
 }

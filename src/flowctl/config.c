@@ -83,7 +83,7 @@ int verb_config_check(Flowctl *c, int argc, char **argv) {
 
 int verb_reload(Flowctl *c, int argc _unused_, char **argv _unused_) {
         _cleanup_json_ json_object *reply = NULL;
-        json_object *warnings, *changed;
+        json_object *warnings, *changed, *settings;
         int r;
 
         r = control_call(c, "Reload", NULL, &reply);
@@ -93,13 +93,17 @@ int verb_reload(Flowctl *c, int argc _unused_, char **argv _unused_) {
                 return json_print(reply, true);
         warnings = json_member(reply, "warnings");
         changed = json_member(reply, "changed");
+        settings = json_member(reply, "settings");
         for (size_t i = 0; i < json_length(warnings); i++)
                 fprintf(stderr, "%s\n", strempty(json_object_get_string(json_object_array_get_idx(warnings, i))));
         if (option(c, OPTION_QUIET))
                 return STATUS_OK;
         for (size_t i = 0; i < json_length(changed); i++)
                 printf("Changed: %s\n", strempty(json_object_get_string(json_object_array_get_idx(changed, i))));
-        if (json_length(changed) == 0)
+        for (size_t i = 0; i < json_length(settings); i++)
+                printf("%s%s=%s", i == 0 ? "Changed: flowd.conf: " : " ", strempty(json_object_get_string(json_object_array_get_idx(settings, i))),
+                       i + 1 == json_length(settings) ? "\n" : "");
+        if (json_length(changed) + json_length(settings) == 0)
                 printf("Nothing has changed.\n");
         return STATUS_OK;
 }

@@ -115,7 +115,7 @@ int control_error(const Flowctl *c, const VarlinkError *e) {
         for (size_t i = 0; i < ELEMENTSOF(refused); i++)
                 if (streq(name, refused[i]))
                         return STATUS_REFUSED;
-        return streq(name, "OutOfRange") ? STATUS_USAGE : STATUS_FAILED;
+        return streq(name, "OutOfRange") || streq(name, "InvalidPool") ? STATUS_USAGE : STATUS_FAILED;
 }
 
 int control_call(Flowctl *c, const char *method, json_object *parameters, json_object **ret_reply) {

@@ -16,6 +16,7 @@
 #include "flowctl/term.h"
 
 #define EVENTS_DEFAULT 20U
+#define EVENTS_MAX 256U /* as many as flowd keeps */
 
 static void event_print(json_object *e, bool colours) {
         static const char *const members[] = { "pool", "worker", "job" };
@@ -64,7 +65,7 @@ int verb_events(Flowctl *c, int argc _unused_, char **argv _unused_) {
         bool continues = true;
         int r;
 
-        r = option_number(c, OPTION_LIMIT, 1, INT32_MAX, &limit);
+        r = option_number(c, OPTION_LIMIT, 1, EVENTS_MAX, &limit);
         if (r > 0)
                 return r;
         r = control_connect(c);

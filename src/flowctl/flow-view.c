@@ -232,8 +232,8 @@ void flow_print_explanation(json_object *e) {
         if (streq(state, verdict))
                 printf("The reason: %s.\n", strna(json_text(e, "why")));
         else
-                printf("This moment looks %s: %s. That was seen %" PRId64 " times in a row, and %" PRId64 " are needed.\n", verdict, strna(json_text(e, "why")),
-                       json_int(e, "confirmed"), json_int(e, "confirmations_needed"));
+                printf("This moment looks %s: %s. That was seen %" PRId64 " time%s in a row, and %" PRId64 " are needed.\n", verdict,
+                       strna(json_text(e, "why")), json_int(e, "confirmed"), plural((uint64_t) json_int(e, "confirmed")), json_int(e, "confirmations_needed"));
         field_print(colours, "Pulses", "%" PRId64 ", the last %" PRId64 " without gain", json_int(e, "pulses"), json_int(e, "pulses_without_gain"));
         field_print(colours, "Completions", "%" PRId64, json_int(e, "completions"));
         if (json_member(e, "gain_now"))

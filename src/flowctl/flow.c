@@ -118,8 +118,10 @@ static int add_work(Flowctl *c, json_object *task, const char *payload) {
         _cleanup_free_ char *text = NULL;
         uint64_t timeout = 0, retries = UINT64_MAX;
         size_t size = 0;
-        int r;
+        int r = option_text(c, OPTION_METHOD, JOB_TEXT_MAX);
 
+        if (r > 0)
+                return r;
         add_text(task, "pool", c->options[OPTION_POOL]);
         add_text(task, "tier", c->options[OPTION_TIER]);
         add_text(task, "method", c->options[OPTION_METHOD]);

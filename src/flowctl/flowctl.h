@@ -120,6 +120,8 @@ void error_print(const char *format, ...) _printf_(1, 2);
 /* The same about a misuse; adds where help is. Returns STATUS_USAGE. */
 int usage_error(const Flowctl *c, const char *format, ...) _printf_(2, 3);
 
+#define JOB_TEXT_MAX 255U /* bytes of a method, a session, a key: as flowd's own limit */
+
 /* options.c: what is written on the command line, from the same tables that --help shows */
 /* Parses argv into `c` and *ret_args, *ret_n (the arguments behind the verb). Returns -1 to go on, else an exit status. */
 int options_parse(Flowctl *c, int argc, char **argv, char ***ret_args, int *ret_n);
@@ -129,6 +131,8 @@ int option_number(const Flowctl *c, OptionId id, uint64_t min, uint64_t max, uin
 int option_usec(const Flowctl *c, OptionId id, uint64_t *ret);
 /* Likewise a time of day, or a span before now: µs since the epoch. */
 int option_time(const Flowctl *c, OptionId id, uint64_t *ret);
+/* Whether it is a text of at most `max` bytes, and not empty. 0, or STATUS_USAGE, told. */
+int option_text(const Flowctl *c, OptionId id, size_t max);
 /* "pool", for messages. */
 const char *option_name(OptionId id);
 

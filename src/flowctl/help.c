@@ -37,7 +37,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_TIER] = { "tier", 't', "TIER", "Any pool of that tier: hot, warm, cold" },
         [OPTION_METHOD] = { "method", 'm', "METHOD", "What the worker is to do, where it can do several things" },
         [OPTION_SESSION] = { "session", 0, "SESSION", "The session that the job belongs to" },
-        [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Run time of one attempt, in place of JobTimeout=; pool close: how long it may take" },
+        [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Run time of one attempt, in place of JobTimeout=" },
         [OPTION_DEADLINE] = { "deadline", 0, "SPAN", "End the job, run or not, so long from now" },
         [OPTION_PRIORITY] = { "priority", 0, "N", "Place in the queue: higher goes first, 0 by default; of a task: high, medium, low" },
         [OPTION_QUEUE_TIMEOUT] = { "queue-timeout", 0, "SPAN", "Time in the queue, in place of the pool's QueueTimeout=" },
@@ -65,7 +65,7 @@ const Option options[_OPTION_MAX] = {
         [OPTION_ALL] = { "all", 0, NULL, "All of them, not only those that are named" },
         [OPTION_CLIENT] = { "client", 0, "CLIENT", "The MCP client: claude, claude-desktop, vscode, cursor, codex" },
         [OPTION_DRY_RUN] = { "dry-run", 0, NULL, "Change nothing, print what would be written" },
-        [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Only workers of that type, or what they made; pool spawn: the type" },
+        [OPTION_WORKER_TYPE] = { "worker-type", 0, "TYPE", "Only workers of that type" },
         [OPTION_STRATEGY] = { "strategy", 0, "STRATEGY", "How the pool is chosen: least_loaded, round_robin, random, affinity" },
         [OPTION_FALLBACK] = { "fallback", 0, "TIERS", "The tiers that follow the chosen one: auto, none, or for instance 'warm cold'" },
         [OPTION_WEIGHT] = { "weight", 0, "N", "How heavy it is, from 1 to 10; a task 5 by default" },
@@ -222,30 +222,77 @@ const size_t n_verbs = ELEMENTSOF(verbs);
 
 #define HELP_COLUMN 30
 
-static void print_option(OptionId id) {
+/* Where an option is something else to a verb than to the others. The verb may be a family, "flow". */
+static const struct {
+        const char *verb;
+        OptionId option;
+        const char *help;
+} own_help[] = {
+        { "cache purge", OPTION_METHOD, "Only results of that method" },
+        { "cache purge", OPTION_WORKER_TYPE, "Only results that workers of that type made" },
+        { "cache purge", OPTION_ALL, "All results" },
+        { "cache list", OPTION_METHOD, "Only results of that method" },
+        { "cache list", OPTION_LIMIT, "At most N of them, those used last" },
+        { "job list", OPTION_METHOD, "Only jobs of that method" },
+        { "job list", OPTION_SESSION, "Only jobs of that session" },
+        { "job list", OPTION_POOL, "Only jobs of that pool" },
+        { "job list", OPTION_LIMIT, "At most N of them, the newest" },
+        { "dead", OPTION_METHOD, "Only jobs of that method" },
+        { "dead", OPTION_SESSION, "Only jobs of that session" },
+        { "dead", OPTION_POOL, "Only jobs of that pool" },
+        { "dead", OPTION_LIMIT, "At most N of them, the newest" },
+        { "pool spawn", OPTION_TIER, "The pool's tier: hot, warm, cold" },
+        { "pool spawn", OPTION_WORKER_TYPE, "What its workers are: the name of a .worker file" },
+        { "pool close", OPTION_TIMEOUT, "How long what runs and waits may take, 30s by default" },
+        { "pool close-all", OPTION_TIMEOUT, "How long what runs and waits may take, 30s by default" },
+        { "session", OPTION_POOL, "Only sessions that are bound in that pool" },
+        { "events", OPTION_POOL, "Only events of that pool" },
+        { "events", OPTION_LIMIT, "At most N of them, the newest; 20 by default, with --follow none" },
+        { "logs", OPTION_POOL, "Only lines about that pool" },
+        { "logs", OPTION_WORKER, "Only lines of that worker, as POOL/SLOT" },
+        { "logs", OPTION_JOB, "Only lines about that job" },
+        { "logs", OPTION_LIMIT, "At most N lines, the newest" },
+        { "flow submit", OPTION_SESSION, "The session that the tasks are added to" },
+        { "flow list", OPTION_ALL, "Archived ones, too" },
+        { "flow show", OPTION_ALL, "Payloads, contexts and results of all tasks, too" },
+};
+
+/* `verb` NULL: what it is to most of them. */
+static const char *option_help(const Verb *verb, OptionId id) {
+        for (size_t i = 0; verb && i < ELEMENTSOF(own_help); i++) {
+                size_t n = strlen(own_help[i].verb);
+
+                if (own_help[i].option == id && strncmp(verb->name, own_help[i].verb, n) == 0 && (!verb->name[n] || verb->name[n] == ' '))
+                        return own_help[i].help;
+        }
+        return options[id].help;
+}
+
+static void print_option(const Verb *verb, OptionId id) {
         const Option *o = options + id;
+        const char *help = option_help(verb, id);
         char text[80];
         const char *arg = strempty(o->arg), *bracket = *arg == '[' ? "[" : "";
         int n = snprintf(text, sizeof(text), "  %c%c --%s%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->name, bracket,
                          o->arg ? "=" : "", arg + strlen(bracket));
 
         if (n >= HELP_COLUMN)
-                printf("%s\n%*s%s\n", text, HELP_COLUMN, "", o->help);
+                printf("%s\n%*s%s\n", text, HELP_COLUMN, "", help);
         else
-                printf("%-*s%s\n", HELP_COLUMN, text, o->help);
+                printf("%-*s%s\n", HELP_COLUMN, text, help);
 }
 
-static void print_options(const char *title, uint64_t set) {
+static void print_options(const char *title, const Verb *verb, uint64_t set) {
         printf("\n%s:\n", title);
         for (unsigned i = OPTION_QUIET + 1; i < _OPTION_MAX; i++)
                 if (option_taken(set, i))
-                        print_option(i);
+                        print_option(verb, i);
 }
 
 static void print_global_options(const char *title) {
         printf("\n%s:\n", title);
         for (unsigned i = 0; i <= OPTION_QUIET; i++)
-                print_option(i);
+                print_option(NULL, i);
 }
 
 static void help_print_all(void) {
@@ -263,8 +310,8 @@ static void help_print_all(void) {
                 printf("%-*s%s\n", HELP_COLUMN, text, verbs[i].summary);
         }
         print_global_options("Options");
-        print_options("Options of run, submit and wait", jobs);
-        print_options("Options of other verbs", ~jobs);
+        print_options("Options of run, submit and wait", NULL, jobs);
+        print_options("Options of other verbs", NULL, ~jobs);
         printf("\nExit status: 0 done, 1 failed, 2 misused, 69 no flowd, 75 refused, 77 not permitted, 124 timeout,\n"
                "130 cancelled. "
                "See flowctl(1), and 'flowctl VERB --help'.\n");
@@ -279,7 +326,7 @@ void help_print(const Verb *verb) {
         if (verb->more)
                 printf("\n%s\n", verb->more);
         if (verb->options)
-                print_options("Options", verb->options);
+                print_options("Options", verb, verb->options);
         print_global_options("Options of all verbs");
         printf("\nSee flowctl(1).\n");
 }

@@ -154,7 +154,7 @@ static void job_print_durable(json_object *j, bool colours) {
                     streq_ptr(durable, "yes") ? ", it survives a power cut" : streq_ptr(durable, "process") ? ", it survives flowd" :
                     ", it ends with flowd");
         if (key && *key)
-                field_print(colours, "Key", "%s", key);
+                field_text(colours, "Key", key);
         field_print(colours, "Attempts", "%" PRId64 ", %" PRId64 " %s of its worker, %" PRId64 " failure%s of %" PRId64
                     " that are tried again", json_int(j, "attempts"), crashes, crashes == 1 ? "crash" : "crashes", failures,
                     plural((uint64_t) failures), json_int(j, "retries"));
@@ -197,7 +197,7 @@ void job_print(json_object *j, bool colours, bool show_error) {
         printf(" after %s\n", format_job_time(a, j));
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 if (json_text(j, texts[i][1]) && *json_text(j, texts[i][1]))
-                        field_print(colours, texts[i][0], "%s", json_text(j, texts[i][1]));
+                        field_text(colours, texts[i][0], json_text(j, texts[i][1]));
         field_print(colours, "Payload", "%s, %s%s", strna(json_text(j, "kind")), format_bytes(a, (uint64_t) json_int(j, "size")),
                     json_object_get_boolean(json_member(j, "stored")) ? "; stored, as will be its result" :
                     json_object_get_boolean(json_member(j, "detached")) ? "; submitted, its result is kept in memory" : "");

@@ -26,6 +26,20 @@ int option_number(const Flowctl *c, OptionId id, uint64_t min, uint64_t max, uin
         return 0;
 }
 
+int option_text(const Flowctl *c, OptionId id, size_t max) {
+        const char *text = c->options[id];
+
+        if (!text)
+                return 0;
+        if (!*text)
+                return usage_error(c, "--%s= is empty; leave it out, or say which", option_name(id));
+        if (strlen(text) > max)
+                return usage_error(c, "--%s= has %zu bytes, and may have %zu", option_name(id), strlen(text), max);
+        if (!utf8_valid(text, strlen(text)))
+                return usage_error(c, "--%s= is no UTF-8 text", option_name(id));
+        return 0;
+}
+
 int option_usec(const Flowctl *c, OptionId id, uint64_t *ret) {
         uint64_t v;
 
@@ -63,11 +77,37 @@ static int unknown_option(const Flowctl *c, const char *word) {
         return usage_error(c, "unknown option --%s", name);
 }
 
-static int unknown_verb(const Flowctl *c, const char *first, const char *second) {
+/* A family without its second word: "pool" is "pool list"; "config" is ambiguous. */
+static const char *const families[][2] = {
+        { "job", "list" },    { "pool", "list" },   { "worker", "list" }, { "dead", "list" },
+        { "store", "stats" }, { "cache", "stats" }, { "route", "list" }, { "session", "list" }, { "config", NULL },
+        { "mcp", "bridge" }, { "flow", "list" },
+};
+
+/* The family whose name is misspelt, and with it the verb, where `next` is its second word. Returns false where none is near. */
+static bool family_nearest(const char *first, const char *next, char *ret, size_t size) {
+        const char *names[ELEMENTSOF(families)], *near;
+
+        for (size_t i = 0; i < ELEMENTSOF(families); i++)
+                names[i] = families[i][0];
+        near = name_nearest(first, names, ELEMENTSOF(names));
+        if (!near)
+                return false;
+        snprintf(ret, size, "%s %s", near, strempty(next));
+        for (size_t i = 0; i < n_verbs; i++)
+                if (streq(verbs[i].name, ret))
+                        return true;
+        str_copy(ret, size, near);
+        return true;
+}
+
+static int unknown_verb(const char *first, const char *second, const char *next) {
         const char *names[128], *near, *tail;
-        char word[128];
+        char word[128], family[128];
         size_t n = 0;
 
+        if (streq(first, "help"))
+                return usage_error(NULL, "unknown verb 'help'; did you mean '%s%s--help'?", strempty(next), next ? " " : "");
         snprintf(word, sizeof(word), "%s%s%s", first, second ? " " : "", strempty(second));
         for (size_t i = 0; i < n_verbs && n < ELEMENTSOF(names); i++)
                 names[n++] = verbs[i].name;
@@ -79,18 +119,12 @@ static int unknown_verb(const Flowctl *c, const char *first, const char *second)
                 if (tail && streq(tail + 1, first))
                         near = verbs[i].name;
         }
+        if (!near && !second && family_nearest(first, next, family, sizeof(family)))
+                near = family;
         if (near)
                 return usage_error(NULL, "unknown verb '%s'; did you mean '%s'?", word, near);
-        (void) c;
         return usage_error(NULL, "unknown verb '%s'", word);
 }
-
-/* A family without its second word: "pool" is "pool list"; "config" is ambiguous. */
-static const char *const families[][2] = {
-        { "job", "list" },    { "pool", "list" },   { "worker", "list" }, { "dead", "list" },
-        { "store", "stats" }, { "cache", "stats" }, { "route", "list" }, { "session", "list" }, { "config", NULL },
-        { "mcp", "bridge" }, { "flow", "list" },
-};
 
 /* Finds the verb in the arguments; *ret_used says how many of them it took. Returns -1, or an exit status. */
 static int verb_find(Flowctl *c, char **args, int n, int *ret_used) {
@@ -114,7 +148,7 @@ static int verb_find(Flowctl *c, char **args, int n, int *ret_used) {
                         *ret_used = MIN(family ? 2 : 1, n);
                         return -1;
                 }
-        return unknown_verb(c, args[0], second);
+        return unknown_verb(args[0], second, n > 1 ? args[1] : NULL);
 }
 
 /* Does the verb take what was given? Returns -1, or an exit status. */

@@ -21,6 +21,10 @@ static int add_number(Flowctl *c, OptionId id, json_object *parameters) {
 
 /* KEY=VALUE, as in a .pool file. */
 static int add_settings(Flowctl *c, int argc, char **argv, json_object *parameters) {
+        static const struct {
+                const char *key;
+                OptionId option;
+        } also[] = { { "Tier", OPTION_TIER }, { "Min", OPTION_MIN }, { "Max", OPTION_MAX } };
         json_object *settings = json_object_new_object();
 
         json_object_object_add(parameters, "settings", settings);
@@ -28,8 +32,15 @@ static int add_settings(Flowctl *c, int argc, char **argv, json_object *paramete
                 const char *equals = strchr(argv[i], '=');
                 _cleanup_free_ char *key = equals && equals > argv[i] ? strndup(argv[i], (size_t) (equals - argv[i])) : NULL;
 
+                if (!key && !option(c, OPTION_WORKER_TYPE) && !equals)
+                        return usage_error(c, "'%s' is no setting, which is KEY=VALUE; for the worker type say --worker-type=%s", argv[i], argv[i]);
                 if (!key)
                         return usage_error(c, "'%s' is no setting: they are KEY=VALUE, as in flowd.pool(5)", argv[i]);
+                for (size_t k = 0; k < ELEMENTSOF(also); k++)
+                        if (streq(key, also[k].key) && option(c, also[k].option))
+                                return usage_error(c, "%s= is given twice: as --%s= and as a setting", key, option_name(also[k].option));
+                if (json_member(settings, key))
+                        return usage_error(c, "%s= is given twice", key);
                 json_object_object_add(settings, key, json_object_new_string(equals + 1));
         }
         return 0;
@@ -38,8 +49,10 @@ static int add_settings(Flowctl *c, int argc, char **argv, json_object *paramete
 int verb_pool_spawn(Flowctl *c, int argc, char **argv) {
         static const OptionId texts[] = { OPTION_NAME, OPTION_POOL_TYPE, OPTION_TIER };
         _cleanup_json_ json_object *parameters = json_object_new_object(), *reply = NULL;
-        int r;
+        int r = argc > 0 ? add_settings(c, argc, argv, parameters) : 0;
 
+        if (r > 0)
+                return r;
         if (!option(c, OPTION_WORKER_TYPE))
                 return usage_error(c, "--worker-type=TYPE is missing: the name of a .worker file; 'flowctl config cat' shows those that there are");
         json_object_object_add(parameters, "worker_type", json_object_new_string(c->options[OPTION_WORKER_TYPE]));
@@ -50,8 +63,6 @@ int verb_pool_spawn(Flowctl *c, int argc, char **argv) {
         r = add_number(c, OPTION_MIN, parameters);
         if (r == 0)
                 r = add_number(c, OPTION_MAX, parameters);
-        if (r == 0 && argc > 0)
-                r = add_settings(c, argc, argv, parameters);
         if (r > 0)
                 return r;
         r = control_call(c, "SpawnPool", TAKE_PTR(parameters), &reply);
@@ -151,12 +162,12 @@ static json_object *health_object(json_object *pools) {
 
 static void health_table(Flowctl *c, json_object *pools) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, SCOLS_FL_TRUNC }, { "HEALTH", 8, 0 },
+                { "POOL", 0.2, 0 }, { "HEALTH", 8, 0 },
                 { "STATE", 12, 0 },              { "BREAKER", 9, 0 },
                 { "READY", 5, SCOLS_FL_RIGHT },  { "QUEUED", 6, SCOLS_FL_RIGHT },
                 { "RESTARTS", 8, SCOLS_FL_RIGHT }, { "LAST FAILURE", 0.4, SCOLS_FL_TRUNC },
         };
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));
@@ -217,14 +228,14 @@ static int64_t done_since(json_object *before, json_object *pool) {
 
 static void monitor_table(Flowctl *c, json_object *pools, json_object *before, uint64_t interval, int argc, char **argv) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, SCOLS_FL_TRUNC },  { "STATE", 12, 0 },
+                { "POOL", 0.2, 0 },  { "STATE", 12, 0 },
                 { "WORKERS", 7, SCOLS_FL_RIGHT }, { "BUSY", 4, SCOLS_FL_RIGHT },
                 { "QUEUED", 6, SCOLS_FL_RIGHT },  { "COMPLETED", 5, SCOLS_FL_RIGHT },
                 { "FAILED", 6, SCOLS_FL_RIGHT },  { "JOBS/S", 6, SCOLS_FL_RIGHT },
                 { "P50", 6, SCOLS_FL_RIGHT },     { "P99", 6, SCOLS_FL_RIGHT },
                 { "RESTARTS", 8, SCOLS_FL_RIGHT },
         };
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));

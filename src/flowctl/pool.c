@@ -10,14 +10,14 @@
 
 void pool_table_print(const Flowctl *c, json_object *pools, const char *what) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, SCOLS_FL_TRUNC },    { "TIER", 4, 0 },
+                { "POOL", 0.2, 0 },    { "TIER", 4, 0 },
                 { "STATE", 8, 0 },                  { "WORKERS", 7, SCOLS_FL_RIGHT },
                 { "BUSY", 4, SCOLS_FL_RIGHT },      { "QUEUED", 6, SCOLS_FL_RIGHT },
                 { "COMPLETED", 5, SCOLS_FL_RIGHT }, { "FAILED", 6, SCOLS_FL_RIGHT },
                 { "P50", 6, SCOLS_FL_RIGHT },       { "P99", 6, SCOLS_FL_RIGHT },
                 { "TYPE", 0.1, SCOLS_FL_TRUNC },
         };
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));
@@ -124,7 +124,7 @@ static void breaker_print(json_object *p, bool colours) {
         if (until > 0)
                 printf(" until %s", format_time(when, until));
         if (streq(breaker, "half-open"))
-                printf(", %" PRId64 " probes answered", json_int(p, "breaker_probes"));
+                printf(", %" PRId64 " probe%s answered", json_int(p, "breaker_probes"), plural((uint64_t) json_int(p, "breaker_probes")));
         if (json_int(p, "breaker_opened") > 0)
                 printf("; opened %" PRId64 " time%s", json_int(p, "breaker_opened"), json_int(p, "breaker_opened") == 1 ? "" : "s");
         putchar('\n');

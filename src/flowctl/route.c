@@ -46,12 +46,12 @@ static Colour tier_colour(const char *tier) {
 
 int verb_route_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         static const TableColumn columns[] = {
-                { "METHOD", 0.4, SCOLS_FL_TRUNC }, { "TIER", 4, 0 },               { "RUNS", 6, SCOLS_FL_RIGHT },
+                { "METHOD", 0.4, SCOLS_FL_WRAP }, { "TIER", 4, 0 },               { "RUNS", 6, SCOLS_FL_RIGHT },
                 { "P50", 6, SCOLS_FL_RIGHT },      { "P90", 6, SCOLS_FL_RIGHT },   { "SINCE", 8, SCOLS_FL_RIGHT },
                 { "CHANGES", 3, SCOLS_FL_RIGHT },
         };
         _cleanup_json_ json_object *reply = NULL;
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
         int r;
 
@@ -127,11 +127,11 @@ static void print_chosen(json_object *e, bool colours) {
 
 static void print_pools(const Flowctl *c, json_object *e) {
         static const TableColumn columns[] = {
-                { "TIER", 4, 0 }, { "POOL", 0.2, SCOLS_FL_TRUNC }, { "STATE", 8, 0 }, { "JOBS", 5, SCOLS_FL_RIGHT }, { "AT A TIME", 5, SCOLS_FL_RIGHT },
+                { "TIER", 4, 0 }, { "POOL", 0.2, 0 }, { "STATE", 8, 0 }, { "JOBS", 5, SCOLS_FL_RIGHT }, { "AT A TIME", 5, SCOLS_FL_RIGHT },
                 { "LOAD", 6, SCOLS_FL_RIGHT }, { "", 0.4, SCOLS_FL_TRUNC },
         };
         json_object *tiers = json_member(e, "tiers");
-        _cleanup_(table_done) Table t;
+        _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));
@@ -182,6 +182,10 @@ int verb_route_explain(Flowctl *c, int argc, char **argv) {
         if (option(c, OPTION_PAYLOAD_SIZE) && (size_parse(c->options[OPTION_PAYLOAD_SIZE], &size) < 0 || size > INT64_MAX))
                 return usage_error(c, "--payload-size=%s: this takes a size such as 512, 64K or 1.5M", c->options[OPTION_PAYLOAD_SIZE]);
         r = route_options_check(c, &weight);
+        if (r == 0)
+                r = option_text(c, OPTION_METHOD, JOB_TEXT_MAX);
+        if (r == 0)
+                r = option_text(c, OPTION_SESSION, JOB_TEXT_MAX);
         if (r > 0)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)

@@ -96,8 +96,6 @@ static int durable_choose(Batch *b) {
         else
                 return usage_error(c, "--durable=%s: this takes yes, process or no", durable);
         q->key = c->options[OPTION_KEY];
-        if (q->key && !*q->key)
-                return usage_error(c, "--key= needs a text");
         if (q->key && !b->single)
                 return usage_error(c, "--key=%s is of one job: many with one key would be one", q->key);
         r = option_number(c, OPTION_RETRIES, 0, RETRIES_MAX, &retries);
@@ -118,12 +116,18 @@ static int durable_choose(Batch *b) {
 
 /* Fills in the pattern of the jobs. Returns 0 or an exit status. */
 static int request_choose(Batch *b) {
+        static const OptionId texts[] = { OPTION_METHOD, OPTION_SESSION, OPTION_KEY };
         FlowRequest *q = &b->request;
         Flowctl *c = b->c;
         const char *kind = c->options[OPTION_PAYLOAD];
         uint64_t weight = 0;
         int r;
 
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                r = option_text(c, texts[i], JOB_TEXT_MAX);
+                if (r > 0)
+                        return r;
+        }
         q->pool = c->options[OPTION_POOL];
         q->tier = c->options[OPTION_TIER];
         q->method = c->options[OPTION_METHOD];

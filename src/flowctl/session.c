@@ -34,7 +34,7 @@ static void session_row(Table *t, json_object *s) {
 
 int verb_session_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
         static const TableColumn columns[] = {
-                { "SESSION", 0.3, SCOLS_FL_TRUNC }, { "POOL", 0.1, SCOLS_FL_TRUNC }, { "WORKER", 0.1, SCOLS_FL_TRUNC },
+                { "SESSION", 0.3, SCOLS_FL_WRAP }, { "POOL", 0.1, SCOLS_FL_TRUNC }, { "WORKER", 0.1, SCOLS_FL_TRUNC },
                 { "UID", 5, SCOLS_FL_RIGHT },       { "JOBS", 4, SCOLS_FL_RIGHT },   { "HITS", 5, SCOLS_FL_RIGHT },
                 { "MISSES", 5, SCOLS_FL_RIGHT },    { "FALLBACKS", 5, SCOLS_FL_RIGHT }, { "USED", 7, SCOLS_FL_RIGHT },
         };
@@ -59,13 +59,16 @@ int verb_session_list(Flowctl *c, int argc _unused_, char **argv _unused_) {
 static void session_print(json_object *s, bool colours) {
         char a[NUMBER_SIZE], b[NUMBER_SIZE];
         uint64_t used = (uint64_t) json_int(s, "used_usec"), created = (uint64_t) json_int(s, "created_usec");
+        int64_t hits = json_int(s, "hits"), misses = json_int(s, "misses"), fallbacks = json_int(s, "fallbacks");
 
-        printf("%s %s%s%s - a session of pool %s\n", utf8_wanted() ? "●" : "*", colour(colours, COLOUR_BOLD), strna(json_text(s, "session")),
-               colour(colours, COLOUR_NORMAL), strna(json_text(s, "pool")));
+        printf("%s %s", utf8_wanted() ? "●" : "*", colour(colours, COLOUR_BOLD));
+        text_put(stdout, strna(json_text(s, "session")));
+        printf("%s - a session of pool %s\n", colour(colours, COLOUR_NORMAL), strna(json_text(s, "pool")));
         field_print(colours, "Worker", "%s", json_text(s, "worker") ? json_text(s, "worker") : "none yet, it waits for one");
-        field_print(colours, "Jobs", "%" PRId64 " that run or wait", json_int(s, "jobs"));
-        field_print(colours, "Affinity", "%" PRId64 " hits, %" PRId64 " misses, %" PRId64 " fallbacks", json_int(s, "hits"), json_int(s, "misses"),
-                    json_int(s, "fallbacks"));
+        field_print(colours, "Jobs", "%" PRId64 " that run%s or wait%s", json_int(s, "jobs"),
+                    json_int(s, "jobs") == 1 ? "s" : "", json_int(s, "jobs") == 1 ? "s" : "");
+        field_print(colours, "Affinity", "%" PRId64 " hit%s, %" PRId64 " miss%s, %" PRId64 " fallback%s", hits, plural((uint64_t) hits), misses,
+                    misses == 1 ? "" : "es", fallbacks, plural((uint64_t) fallbacks));
         field_print(colours, "Since", "%s; %s ago", format_time(a, created), format_age(b, created));
         field_print(colours, "Used", "%s; %s ago", format_time(a, used), format_age(b, used));
         field_print(colours, "User id", "%" PRId64, json_int(s, "uid"));
@@ -114,8 +117,11 @@ int verb_session_forget(Flowctl *c, int argc, char **argv) {
                         json_print(reply, argc == 1);
                 if (json_int(reply, "forgotten") == 0)
                         status = no_session(argv[i]);
-                else if (!option(c, OPTION_JSON) && !option(c, OPTION_QUIET))
-                        printf("Session %s: forgotten; its next job begins anew.\n", argv[i]);
+                else if (!option(c, OPTION_JSON) && !option(c, OPTION_QUIET)) {
+                        fputs("Session ", stdout);
+                        text_put(stdout, argv[i]);
+                        puts(": forgotten; its next job begins anew.");
+                }
         }
         return status;
 }

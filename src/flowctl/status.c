@@ -97,7 +97,7 @@ static void print_warnings(json_object *s, bool colours) {
                        colour(colours, COLOUR_NORMAL));
         }
         if (json_int(s, "log_dropped") > 0)
-                field_print(colours, "Log", "%" PRId64 " records were dropped", json_int(s, "log_dropped"));
+                field_print(colours, "Log", "%" PRId64 " record%s dropped", json_int(s, "log_dropped"), json_int(s, "log_dropped") == 1 ? " was" : "s were");
 }
 
 int verb_status(Flowctl *c, int argc _unused_, char **argv _unused_) {

@@ -84,7 +84,8 @@ int verb_store_stats(Flowctl *c, int argc _unused_, char **argv _unused_) {
         print_ratio(s, colours, "Results", "result_bytes", "result_stored");
         print_commits(s, colours);
         if (json_int(s, "dictionaries") > 0)
-                field_print(colours, "Compression", "%" PRId64 " dictionaries, trained on earlier jobs", json_int(s, "dictionaries"));
+                field_print(colours, "Compression", "%" PRId64 " dictionar%s, trained on earlier jobs", json_int(s, "dictionaries"),
+                            json_int(s, "dictionaries") == 1 ? "y" : "ies");
         field_print(colours, "Cache", "%s results, %s, stored as %s", format_count(x, (uint64_t) json_int(s, "cache_entries")),
                     format_bytes(y, (uint64_t) json_int(s, "cache_raw_bytes")), format_bytes(z, (uint64_t) json_int(s, "cache_bytes")));
         return STATUS_OK;

@@ -117,6 +117,14 @@ char *format_time(char *buf, uint64_t usec) {
         return buf;
 }
 
+void text_put(FILE *f, const char *text) {
+        for (const char *p = text; *p; p++)
+                if ((unsigned char) *p < ' ' || *p == 0x7f)
+                        fprintf(f, "\\x%02x", (unsigned) (unsigned char) *p);
+                else
+                        putc(*p, f);
+}
+
 json_object *json_member(json_object *o, const char *key) {
         json_object *v;
 
@@ -222,5 +230,11 @@ void field_print(bool colours, const char *name, const char *format, ...) {
         va_start(ap, format);
         vprintf(format, ap);
         va_end(ap);
+        putchar('\n');
+}
+
+void field_text(bool colours, const char *name, const char *text) {
+        field_begin(colours, name);
+        text_put(stdout, text);
         putchar('\n');
 }

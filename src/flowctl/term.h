@@ -34,6 +34,8 @@ Colour state_colour(const char *state);
 
 /* Numbers for tables. All of them write to `buf`, which has room for NUMBER_SIZE bytes, and return it. */
 #define NUMBER_SIZE 48
+/* Into `f` without control characters: \x0a instead of a newline, as tables have it. */
+void text_put(FILE *f, const char *text);
 char *format_count(char *buf, uint64_t n);      /* "9999", "12.3k", "1.2M" */
 char *format_span(char *buf, uint64_t usec);    /* "850us", "1.24ms", "3.4s", "2min 3s", "3d 4h"; "-" for 0 */
 char *format_age(char *buf, uint64_t since);    /* the span from a time of day to now; "-" for 0 */
@@ -78,3 +80,5 @@ void table_print(Table *t, const Flowctl *c, const char *what);
 /* "     Name: " as `show` and `status` print; the text follows. */
 void field_begin(bool colours, const char *name);
 void field_print(bool colours, const char *name, const char *format, ...) _printf_(3, 4);
+/* One that somebody else has chosen. */
+void field_text(bool colours, const char *name, const char *text);

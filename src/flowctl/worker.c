@@ -45,7 +45,7 @@ static void worker_table_row(Table *t, json_object *w) {
 
 int verb_worker_list(Flowctl *c, int argc, char **argv) {
         static const TableColumn columns[] = {
-                { "WORKER", 0.2, SCOLS_FL_TRUNC }, { "GEN", 3, SCOLS_FL_RIGHT },       { "STATE", 8, 0 },
+                { "WORKER", 0.2, 0 }, { "GEN", 3, SCOLS_FL_RIGHT },       { "STATE", 8, 0 },
                 { "PID", 6, SCOLS_FL_RIGHT },      { "JOBS", 4, SCOLS_FL_RIGHT },      { "DONE", 5, SCOLS_FL_RIGHT },
                 { "AGE", 7, SCOLS_FL_RIGHT },      { "MEMORY", 6, SCOLS_FL_RIGHT },    { "JOB", 0.2, SCOLS_FL_TRUNC },
                 { "LAST EXIT", 0.2, SCOLS_FL_TRUNC },

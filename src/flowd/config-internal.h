@@ -72,6 +72,8 @@ extern const ConfigTable config_table_flowd, config_table_worker, config_table_p
 /* Applies an assignment to `object`, whose untouched twin is `defaults`. Adds the source, or takes back what an empty value
  * resets. Returns 0 (also where the value was refused with a message) or -ENOMEM. Takes what is in `s` over. */
 int config_assign(ConfigLoader *l, const ConfigTable *t, void *object, const void *defaults, ConfigSource *s);
+/* The names of a table's keys, one after the other; NULL behind the last one. */
+const char *config_key_name(const ConfigTable *t, size_t i);
 /* The RLIMIT_* number of a Limit*= key, or -EINVAL. */
 int config_key_limit(const char *key);
 /* Puts the specifiers in. Returns 0, -EINVAL with the message already given, -ENOMEM. */

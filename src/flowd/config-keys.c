@@ -733,6 +733,10 @@ static const ConfigKey *key_find(const ConfigTable *t, const char *name) {
         return NULL;
 }
 
+const char *config_key_name(const ConfigTable *t, size_t i) {
+        return i < t->n_keys ? t->keys[i].name : NULL;
+}
+
 int config_key_limit(const char *key) {
         const ConfigKey *k = key_find(&config_table_worker, key);
 

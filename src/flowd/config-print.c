@@ -76,3 +76,38 @@ int config_print(const Config *c, const char *unit, char **ret) {
         *ret = TAKE_PTR(text);
         return 0;
 }
+
+const char *config_flowd_key(size_t i) {
+        return config_key_name(&config_table_flowd, i);
+}
+
+/* The next assignment to a key of flowd.conf that counts, from `*i` on; NULL: there is none. */
+static const ConfigSource *flowd_source_next(const Config *c, const char *key, size_t *i) {
+        while (*i < c->n_sources) {
+                const ConfigSource *s = c->sources + (*i)++;
+
+                if (!s->refused && streq(s->unit, "flowd.conf") && streq(s->key, key))
+                        return s;
+        }
+        return NULL;
+}
+
+bool config_flowd_key_equal(const Config *a, const Config *b, const char *key) {
+        size_t i = 0, k = 0;
+
+        for (;;) {
+                const ConfigSource *x = flowd_source_next(a, key, &i), *y = flowd_source_next(b, key, &k);
+
+                if (!x || !y)
+                        return x == y;
+                if (!streq(x->value, y->value))
+                        return false;
+        }
+}
+
+int config_flowd_key_warning(Config *c, const char *key, const char *text) {
+        size_t i = 0;
+        const ConfigSource *s = flowd_source_next(c, key, &i);
+
+        return config_warning(c, s ? s->file : "flowd.conf", s ? s->line : 0, "%s", text);
+}

@@ -100,6 +100,12 @@ int config_add_pool(Config *c, const ConfigPaths *paths, const char *name, const
 void config_remove_pool(Config *c, PoolConfig *p);
 PoolConfig *config_find_pool(const Config *c, const char *name);
 
+/* The keys of flowd.conf, one after the other; NULL behind the last one. And whether both set one alike. */
+const char *config_flowd_key(size_t i);
+bool config_flowd_key_equal(const Config *a, const Config *b, const char *key);
+/* A warning about a key of flowd.conf, at the line where it is set. Returns 0 or -ENOMEM. */
+int config_flowd_key_warning(Config *c, const char *key, const char *text);
+
 /* "file:line: error: text" */
 char *config_message_format(const ConfigMessage *m);
 /* The merged configuration with a comment before each value that says where it is from; `unit` NULL (all), "flowd.conf",

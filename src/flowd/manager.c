@@ -321,15 +321,16 @@ static void manager_stop(Manager *m, bool at_once) {
 
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
         Manager *m = userdata;
-        json_object *changed = NULL, *messages = NULL;
+        json_object *changed = NULL, *settings = NULL, *messages = NULL;
 
         (void) s;
         if (si->ssi_signo != SIGHUP) {
                 manager_stop(m, si->ssi_signo == SIGQUIT);
                 return 0;
         }
-        m->reloads += manager_reload(m, &changed, &messages) >= 0;
+        m->reloads += manager_reload(m, &changed, &settings, &messages) >= 0;
         json_object_put(changed);
+        json_object_put(settings);
         json_object_put(messages);
         return 0;
 }

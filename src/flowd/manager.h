@@ -84,7 +84,7 @@ int manager_retried(Manager *m, JobRecord *r);
 /* Gives jobs that wait for a pool of that name to it. */
 void manager_adopt_waiting(Manager *m);
 void manager_configure_store(Manager *m);
-int manager_reload(Manager *m, struct json_object **ret_changed, struct json_object **ret_messages);
+int manager_reload(Manager *m, struct json_object **ret_changed, struct json_object **ret_settings, struct json_object **ret_messages);
 int manager_reexec_request(Manager *m, char **reterr_text);
 int manager_restore(Manager *m, int state_fd);
 void manager_notify(Manager *m, const char *format, ...) _printf_(2, 3);

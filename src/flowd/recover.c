@@ -102,8 +102,8 @@ static int load(Manager *m, unsigned max) {
         if (r > 0)
                 return r;
         if (l.n > 0)
-                event_send(&m->host, EVENT_JOB_RECOVERED, NULL, "%u jobs of an earlier run go on, %u of them when their pool is configured again", l.n,
-                           l.n_waiting);
+                event_send(&m->host, EVENT_JOB_RECOVERED, NULL, "%u job%s of an earlier run go%s on, %u of them when %s pool is configured again", l.n,
+                           plural(l.n), l.n == 1 ? "es" : "", l.n_waiting, l.n == 1 ? "its" : "their");
         m->n_loaded = m->n_waiting = 0;
         return r;
 }
@@ -163,7 +163,8 @@ int manager_open_store(Manager *m, bool resumed) {
                 unsigned n = leftovers_kill(&m->host, store_last_instances(m->store));
 
                 if (n > 0)
-                        event_send(&m->host, EVENT_ORPHAN_KILLED, NULL, "Killed %u processes that an earlier run of flowd had left behind", n);
+                        event_send(&m->host, EVENT_ORPHAN_KILLED, NULL, "Killed %u process%s that an earlier run of flowd had left behind", n,
+                                   n == 1 ? "" : "es");
         }
         why = store_why(m->store);
         if (why)

@@ -194,7 +194,7 @@ static void on_reexec(Timer *t) {
 }
 
 int manager_reexec_request(Manager *m, char **reterr_text) {
-        json_object *changed = NULL, *messages = NULL;
+        json_object *changed = NULL, *settings = NULL, *messages = NULL;
         int r;
 
         if (m->stopping || m->reexec_wanted) {
@@ -205,10 +205,11 @@ int manager_reexec_request(Manager *m, char **reterr_text) {
                 *reterr_text = str_printf("there is no program to execute at %s", strna(m->exe));
                 return -ENOENT;
         }
-        r = manager_reload(m, &changed, &messages);
+        r = manager_reload(m, &changed, &settings, &messages);
         if (r == -EBADMSG)
                 *reterr_text = str_printf("the configuration has errors, so the new image could not start: %s", strna(m->config_error));
         json_object_put(changed);
+        json_object_put(settings);
         json_object_put(messages);
         if (r < 0)
                 return r;

@@ -24,6 +24,16 @@ static json_object *messages_array(const Config *c) {
         return a;
 }
 
+static json_object *settings_array(const Config *old, const Config *fresh) {
+        json_object *a = json_object_new_array();
+        const char *key;
+
+        for (size_t i = 0; (key = config_flowd_key(i)); i++)
+                if (!config_flowd_key_equal(old, fresh, key))
+                        json_object_array_add(a, json_object_new_string(key));
+        return a;
+}
+
 static void refused(Manager *m, const Config *c) {
         for (size_t i = 0; i < c->n_messages; i++) {
                 _cleanup_free_ char *text = config_message_format(&c->messages[i]);
@@ -84,7 +94,14 @@ static bool catalog_wanted(const McpCatalog *c, void *userdata) {
         return false;
 }
 
-int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_messages) {
+/* Whether there is a store is known when it is opened, and jobs rely on it until the end. */
+static int check_store(const Manager *m, Config *fresh) {
+        if (!m->store || (store_health(m->store) == STORE_OFF) != fresh->store)
+                return 0;
+        return config_flowd_key_warning(fresh, "Store", "Store= is read at start; restart flowd");
+}
+
+int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_settings, json_object **ret_messages) {
         _cleanup_(config_freep) Config *fresh = NULL;
         int r;
 
@@ -96,6 +113,8 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
         r = config_load(&m->paths, &fresh);
         if (r >= 0)
                 r = spawned_carry(m, fresh);
+        if (r >= 0)
+                r = check_store(m, fresh);
         if (r >= 0) {
                 *ret_messages = messages_array(fresh);
                 if (fresh->n_errors > 0) {
@@ -104,6 +123,7 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
                 }
         }
         if (r >= 0) {
+                *ret_settings = settings_array(m->config, fresh);
                 *ret_changed = json_object_new_array();
                 r = route_configure(&m->router, &fresh->route);
                 if (r >= 0)
@@ -113,6 +133,7 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
                 route_pools_changed(&m->router);
         }
         if (r >= 0) {
+                size_t pools = json_object_array_length(*ret_changed), settings = json_object_array_length(*ret_settings);
                 Config *old = m->config;
 
                 m->config = TAKE_PTR(fresh);
@@ -121,7 +142,8 @@ int manager_reload(Manager *m, json_object **ret_changed, json_object **ret_mess
                 log_set_max_level(m->host.log, m->config->log_level);
                 manager_apply_limits(m);
                 manager_adopt_waiting(m);
-                event_send(&m->host, EVENT_RELOADED, NULL, "The configuration was reloaded; %zu pools changed", json_object_array_length(*ret_changed));
+                event_send(&m->host, EVENT_RELOADED, NULL, "The configuration was reloaded; %zu pool%s changed, %zu setting%s of flowd.conf",
+                           pools, plural(pools), settings, plural(settings));
         }
         hot_defer(&m->host.hot, &m->changed);
         if (m->ready)

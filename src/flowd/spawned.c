@@ -94,6 +94,8 @@ static int settings_text(const PoolSpawn *spec, char **ret, char **reterr_text) 
                                 r = complain(reterr_text, -EINVAL, "Worker=: the worker type is a parameter of its own");
                         else if (streq(key, "OnFailure") && !spec->is_admin) /* who may spawn pools may not yet run any command as their user */
                                 r = complain(reterr_text, -EINVAL, "OnFailure=: only an administrator may say what is executed");
+                        else if ((spec->tier && streq(key, "Tier")) || (spec->min_set && streq(key, "Min")) || (spec->max_set && streq(key, "Max")))
+                                r = complain(reterr_text, -EINVAL, "%s= is given twice: as a parameter of its own and as a setting", key);
                         else if (++n > SETTINGS_MAX)
                                 r = complain(reterr_text, -EINVAL, "more than %u settings", SETTINGS_MAX);
                         if (r < 0)
@@ -215,8 +217,8 @@ int spawned_close(Manager *m, Pool *p, uint64_t timeout_usec, char **reterr_text
                 return 0;
         }
         EventFields f = { .pool = p->name };
-        event_send(&m->host, EVENT_POOL_CLOSED, &f, "Pool %s (%s) closes: %u jobs run and %u are queued", p->name, p->config->id, p->n_running,
-                   p->n_queued + p->n_waiting);
+        event_send(&m->host, EVENT_POOL_CLOSED, &f, "Pool %s (%s) closes: %u job%s and %u are queued", p->name, p->config->id, p->n_running,
+                   p->n_running == 1 ? " runs" : "s run", p->n_queued + p->n_waiting);
         persist_forget(m, PERSIST_POOL, p->name);
         if (config_find_pool(m->config, p->name) == p->config)
                 config_remove_pool(m->config, p->config); /* a reload must not bring it back; the pool has a reference of its own */

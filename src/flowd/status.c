@@ -82,9 +82,9 @@ static json_object *op_status(void *userdata) {
         return manager_status(userdata);
 }
 
-static int op_reload(void *userdata, json_object **ret_changed, json_object **ret_messages) {
+static int op_reload(void *userdata, json_object **ret_changed, json_object **ret_settings, json_object **ret_messages) {
         Manager *m = userdata;
-        int r = manager_reload(m, ret_changed, ret_messages);
+        int r = manager_reload(m, ret_changed, ret_settings, ret_messages);
 
         m->reloads += r >= 0;
         return r;

@@ -50,7 +50,7 @@ static void breaker_open(Pool *p, uint64_t now, const char *how) {
                 event_send(p->host, EVENT_BREAKER_OPEN, &f, "The probe of pool %s crashed too: it %s; trying again in %s", p->name, how,
                            usec_format(a, sizeof(a), p->breaker_until - now));
         else {
-                _cleanup_free_ char *text = str_printf("%u workers crashed within %s, the last one %s", c->breaker_crashes,
+                _cleanup_free_ char *text = str_printf("%u worker%s crashed within %s, the last one %s", c->breaker_crashes, plural(c->breaker_crashes),
                                                        usec_format(a, sizeof(a), c->breaker_window_usec), how);
 
                 pool_set_reason(p, text);
@@ -119,8 +119,8 @@ void pool_breaker_check(Pool *p, uint64_t now) {
                 p->probe_needed = p->n_usable < pool_floor(p);
                 EventFields f = pool_fields(p);
                 event_send(p->host, EVENT_BREAKER_HALF_OPEN, &f,
-                           "Pool %s is tried again: one worker at a time, until one has lived for %s or %u jobs were answered",
-                           p->name, usec_format(span, sizeof(span), c->healthy_usec), c->breaker_probes);
+                           "Pool %s is tried again: one worker at a time, until one has lived for %s or %u job%s answered",
+                           p->name, usec_format(span, sizeof(span), c->healthy_usec), c->breaker_probes, c->breaker_probes == 1 ? " was" : "s were");
                 if (pool_floor(p) == 0) /* it keeps no worker that could be the probe: its next job is */
                         pool_event(p, POOL_EV_RECOVERED);
                 pool_touched(p);
@@ -128,7 +128,7 @@ void pool_breaker_check(Pool *p, uint64_t now) {
         if (p->breaker != BREAKER_HALF_OPEN)
                 return;
         if (p->probes >= c->breaker_probes) {
-                snprintf(why, sizeof(why), "%u jobs were answered", p->probes);
+                snprintf(why, sizeof(why), "%u job%s answered", p->probes, p->probes == 1 ? " was" : "s were");
                 breaker_close(p, why);
                 return;
         }

@@ -357,8 +357,8 @@ static void tell_full(Pool *p) {
         if (p->full_told > 0 && now - p->full_told < FULL_TELL_USEC)
                 return;
         p->full_told = now;
-        event_send(p->host, EVENT_POOL_FULL, &f, "Pool %s is saturated: %u jobs wait (QueueMax=%u), %u of Max=%u workers run", p->name, p->n_queued,
-                   p->config->queue_max, p->n_workers, p->config->max);
+        event_send(p->host, EVENT_POOL_FULL, &f, "Pool %s is saturated: %u job%s (QueueMax=%u), %u of Max=%u workers run", p->name, p->n_queued,
+                   p->n_queued == 1 ? " waits" : "s wait", p->config->queue_max, p->n_workers, p->config->max);
 }
 
 void pool_refused(Pool *p, int error) {
@@ -397,8 +397,8 @@ int pool_admits(const Pool *p, uint64_t payload_size, const char *session, char 
                 return unwilling(-EDESTADDRREQ, reterr_text, "pool %s takes jobs of sessions only (SessionExclusive=yes); name one, such as with --session=",
                                  p->name);
         if (p->n_queued + p->n_waiting >= p->config->queue_max && p->n_queued + p->n_waiting >= p->config->queue_max + pool_room(p))
-                return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %u jobs wait, QueueMax=%u", p->name, p->n_queued + p->n_waiting,
-                                 p->config->queue_max);
+                return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %u job%s, QueueMax=%u", p->name, p->n_queued + p->n_waiting,
+                                 p->n_queued + p->n_waiting == 1 ? " waits" : "s wait", p->config->queue_max);
         if (p->queued_bytes + payload_size > p->config->queue_bytes_max)
                 return unwilling(-EXFULL, reterr_text, "the queue of pool %s is full: %s of payload wait, QueueBytesMax=%s", p->name,
                                  size_format(a, sizeof(a), p->queued_bytes), size_format(b, sizeof(b), p->config->queue_bytes_max));

@@ -407,7 +407,7 @@ static void check_full(Pool *p) {
         if (p->state == POOL_INITIALIZING) {
                 EventFields f = pool_fields(p);
 
-                event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u workers", p->name, p->n_usable);
+                event_send(p->host, EVENT_POOL_READY, &f, "Pool %s is ready with %u worker%s", p->name, p->n_usable, plural(p->n_usable));
                 pool_set_reason(p, NULL);
                 pool_event(p, POOL_EV_FULL);
                 pool_settle(p);
@@ -426,12 +426,14 @@ static bool anything_in_hand(const Pool *p) {
 }
 
 static void check_drained(Pool *p) {
+        unsigned waiting = p->n_queued + p->n_waiting;
+
         if (p->state != POOL_DRAINING || anything_in_hand(p))
                 return;
         EventFields f = pool_fields(p);
         pool_event(p, POOL_EV_IDLE);
-        event_send(p->host, EVENT_POOL_STOPPED, &f, "Pool %s is stopped: nothing runs, %u jobs wait for 'flowctl pool resume %s'", p->name,
-                   p->n_queued + p->n_waiting, p->name);
+        event_send(p->host, EVENT_POOL_STOPPED, &f, "Pool %s is stopped: nothing runs, %u job%s for 'flowctl pool resume %s'", p->name,
+                   waiting, waiting == 1 ? " waits" : "s wait", p->name);
 }
 
 static bool over_age(const Worker *w, uint64_t now) {
@@ -545,7 +547,7 @@ int pool_scale(Pool *p, unsigned target) {
         if (target < p->config->min || target > p->config->max)
                 return -ERANGE;
         p->target = target;
-        event_send(p->host, EVENT_POOL_SCALED, &f, "Pool %s is scaled to %u workers", p->name, target);
+        event_send(p->host, EVENT_POOL_SCALED, &f, "Pool %s is scaled to %u worker%s", p->name, target, plural(target));
         pool_event(p, POOL_EV_SCALE);
         pool_touched(p);
         pool_dispatch_later(p);

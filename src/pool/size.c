@@ -184,7 +184,7 @@ static void tell_scaled(Pool *p, uint64_t now, unsigned from, unsigned to, Scale
         p->scale_told_usec = now;
         p->scale_told = reason;
         p->scale_told_up = to > from;
-        event_send(p->host, EVENT_POOL_AUTOSCALED, &f, "Pool %s goes from %u workers to %u: %s", p->name, from, to, why);
+        event_send(p->host, EVENT_POOL_AUTOSCALED, &f, "Pool %s goes from %u worker%s to %u: %s", p->name, from, plural(from), to, why);
 }
 
 /* --- exclusive --- */

@@ -161,6 +161,9 @@ def plain(*args, env=None):
 def misuse_is_told_with_the_nearest_word():
     for args, words in ((['statsu'], "did you mean 'status'"), (['run', '--lnies'], 'did you mean --lines'),
                         (['list'], "did you mean 'job list'"), (['pool', 'lst'], "did you mean 'pool list'"),
+                        (['chache', 'stats'], "did you mean 'cache stats'"), (['chache', 'x'], "did you mean 'cache'?"),
+                        (['sesion', 'list'], "did you mean 'session list'"), (['wroker'], "did you mean 'worker'"),
+                        (['help'], "did you mean '--help'"), (['help', 'run'], "did you mean 'run --help'"),
                         (['top', '--pool=x'], "'top' has no option --pool"),
                         (['run', '--json=x', 'a'], '--json takes no argument'),
                         (['pool', 'show'], "'pool show' needs another argument"), (['run', '--timeout=0', 'a'], '--timeout=0'),
@@ -170,6 +173,11 @@ def misuse_is_told_with_the_nearest_word():
                         (['run', '--lines', '--each', 'a'], 'exclude each other'), ([], 'flowctl status'),
                         (['run', '--pool'], '--pool needs an argument'), (['config'], "'config cat'"),
                         (['job', 'list', '--state=odd'], 'queued'), (['config', 'cat', 'words'], 'words.pool or words.worker'),
+                        (['submit', '--key=' + 300 * 'k', 'x'], '--key= has 300 bytes, and may have 255'),
+                        (['run', '--session=' + 128 * 'é', 'x'], '--session= has 256 bytes, and may have 255'),
+                        (['run', '--session=', 'x'], '--session= is empty'), (['submit', '-m', '', 'x'], '--method= is empty'),
+                        (['submit', '--key=', 'x'], '--key= is empty'), (['route', 'explain', '--session='], '--session= is empty'),
+                        (['flow', 'add', 's', 'd', 'x', '-m', 256 * 'm'], '--method= has 256 bytes'),
                         (['reexec', 'x'], 'takes no arguments: flowctl reexec\n'),
                         (['worker', 'kill', 'p/0', '--signal=NONE'], "a signal's name")):
         r = plain(*args)
@@ -188,6 +196,11 @@ def help_names_every_verb_and_each_has_its_own():
         r = plain(*v.split(), '--help')
         equal(r.returncode, OK, v)
         contains(r.stdout, 'flowctl [OPTIONS...] ' + v, '--runtime=DIR')
+    for v, words in (('cache purge', 'Only results of that method'), ('pool spawn', "The pool's tier"), ('run', 'Any pool of that tier'),
+                     ('pool close', 'How long what runs and waits may take'), ('session list', 'Only sessions'), ('dead purge', 'Only jobs of that pool'),
+                     ('run', 'Run time of one attempt')):
+        contains(plain(*v.split(), '--help').stdout, words)
+    check('What the worker is to do' not in plain('cache', 'purge', '--help').stdout, 'the help of another verb')
 
 
 @test
@@ -257,6 +270,41 @@ def status_and_tables():
 
 
 @test
+def names_stay_whole_on_a_narrow_terminal():
+    name = 'a-rather-long-name-of-a-pool'
+    with Stand({'ListPools': lambda p: {'pools': [{**POOL, 'name': name}]}}) as s:
+        main, terminal = pty.openpty()
+        with contextlib.closing(os.fdopen(main, 'rb', buffering=0)) as out:
+            termios.tcsetwinsize(terminal, (24, 40))
+            p = subprocess.Popen([FLOWCTL, '--runtime=' + s.runtime, 'pool', 'list'], stdin=subprocess.DEVNULL, stdout=terminal,
+                                 env={**os.environ, 'TERM': 'dumb'})
+            equal(p.wait(20 * SLOW), OK)
+            os.close(terminal)
+            contains(out.read(65536).decode(), name)
+
+
+@test
+def one_is_not_many():
+    session = dict(session='s', pool='p', worker='p/0', hits=1, misses=2, fallbacks=1, jobs=1)
+    with Stand({'ListCache': lambda p: {'entries': [{'worker_type': 'w', 'method': 'm'}] * p.get('limit', 4)},
+                'CacheStats': lambda p: dict(hits=1, misses=1, coalesced=1, renewals=2),
+                'ListSessions': lambda p: {'sessions': [session], 'total': 1}}) as s:
+        contains(s.flowctl('cache', 'list', '-n1', status=OK).stdout.decode(), '\n1 result listed.')
+        contains(s.flowctl('cache', 'list', status=OK).stdout.decode(), '\n4 results listed.')
+        contains(s.flowctl('cache', 'stats', status=OK).stdout.decode(), ' 1 hit, 0 stale, 1 miss\n', ' 1 job with', ' 2 stale results\n')
+        contains(s.flowctl('session', 'show', 's', status=OK).stdout.decode(), '1 hit, 2 misses, 1 fallback\n', '1 that runs or waits\n')
+        session['session'] = 'a\nb\x1b'
+        contains(s.flowctl('session', 'show', 's', status=OK).stdout.decode(), ' a\\x0ab\\x1b - a session of pool p\n')
+        contains(s.flowctl('session', 'list', status=OK).stdout.decode(), 'a\\x0ab\\x1b ')
+    with house() as f:
+        wait_until(lambda: f.pool('zoo')['ready'] == 2, 30, 'workers')
+        f.flowctl('pool', 'scale', 'zoo', '3', check_status=OK)
+        f.flowctl('pool', 'drain', 'cat', check_status=OK)
+        wait_until(lambda: all(w in text(f.flowctl('events', check_status=OK)) for w in (
+            'Pool zoo is ready with 2 workers', 'Pool zoo is scaled to 3 workers', "Pool cat is stopped: nothing runs, 0 jobs wait for 'flowctl")), 30)
+
+
+@test
 def errors_become_sentences_and_statuses():
     errors = {
         'pool drain p': ('DrainPool', ('NoSuchPool', {'pool': 'p', 'message': 'There is no pool p'}), BAD, 'There is no pool p'),
@@ -280,6 +328,10 @@ def errors_become_sentences_and_statuses():
 def verbs_send_what_they_mean():
     answer = {'target': 3, 'changed': ['pools/a.pool'], 'warnings': ['f:1: warning: odd'], 'text': 'x=1', 'jobs': [{'id': 'a', 'state': 'failed'}]}
     with Stand(collections.defaultdict(lambda: lambda p: answer)) as s:
+        for verb, most in (('events', 256), ('cache list', 10000)):
+            s.flowctl(*verb.split(), '-n', str(most), status=OK)
+            r = s.flowctl(*verb.split(), '-n', str(most + 1), status=USAGE)
+            contains(r.stderr.decode(), '--limit=%d: this takes a whole number from 1 to %d\n' % (most + 1, most))
         for args, *call in (('pool scale p 3', 'ScalePool', {'pool': 'p', 'target': 3}, False),
                             ('worker kill p/1 -s sigusr1', 'KillWorker', {'id': 'p/1', 'signal': int(signal.SIGUSR1)}, False),
                             ('worker kill p/1', 'KillWorker', {'id': 'p/1'}, False),
@@ -317,7 +369,10 @@ def one_job_is_a_filter():
         r = s.flowctl('run', '-', input=b'\xff', status=USAGE)
         contains(r.stderr.decode(), '--payload=bytes')
         equal(s.flowctl('run', '--payload=bytes', '-', input=b'\xff\0', status=OK).stdout, b'\xff\0')
-        contains(s.flowctl('run', '--payload=json', '{', status=USAGE).stderr.decode(), 'JSON')
+        contains(s.flowctl('run', '--payload=json', '{', status=USAGE).stderr.decode(), 'not one JSON value')
+        deep = '[' * 64 + ']' * 64
+        equal(s.flowctl('run', '--payload=json', deep, status=OK).stdout, deep.encode())
+        contains(s.flowctl('run', '--payload=json', '[%s]' % deep, status=USAGE).stderr.decode(), 'nested more than 64 deep')
         equal(json.loads(s.flowctl('run', '--json', '--payload=json', '{"a":\n1}', status=OK).stdout)['result'], {'a': 1})
         equal(json.loads(s.flowctl('run', '--json', '--payload=bytes', 'é', status=OK).stdout)['result'], {'base64': 'w6k='})
         with tempfile.NamedTemporaryFile() as t:
@@ -486,6 +541,19 @@ def a_lost_connection_is_told():
         r = s.flowctl('run', '--lines', '--jobs=1', input=b'x\n' * 100, status=NO_DAEMON)
         equal(r.stdout, b'x\n' * 9)
         contains(r.stderr.decode(), 'closed the connection', '9 jobs had ended before')
+    for last, words in ((2, '1 job was accepted before.'), (4, '3 jobs were accepted before.')):
+        n = []
+
+        def take(f):
+            n.append(f)
+            if len(n) == last:
+                raise OSError
+            return frame(ACCEPTED, job=f.job, job_id='id%d' % len(n))
+
+        with Stand(job=take) as s:
+            r = s.flowctl('submit', '--lines', '--jobs=1', input=b'x\n' * 100, status=NO_DAEMON)
+            equal(len(r.stdout.splitlines()), last - 1)
+            contains(r.stderr.decode(), words)
 
 
 @test
@@ -688,6 +756,9 @@ def text(r):
 def with_flowd_jobs_run_and_their_end_is_the_status():
     with house() as f:
         equal(f.flowctl('run', '-p', 'zoo', 'hello', check_status=OK).stdout, b'hello')
+        id = text(f.flowctl('submit', '-p', 'zoo', '--session=a\nb', 'hello', check_status=OK)).strip()
+        contains(text(f.flowctl('job', 'show', id, check_status=OK)), ' Session: a\\x0ab\n')
+        equal(f.flowctl('run', '-p', 'zoo', '--session=' + 255 * 's', '--key=' + 255 * 'k', 'hello', check_status=OK).stdout, b'hello')
         equal(f.flowctl('run', '-p', 'cat', input=b'a\nb\n', check_status=OK).stdout, b'a\nb\n')
         equal(f.flowctl('run', '-p', 'cat', '--each', 'a', 'b', check_status=OK).stdout, b'a\nb\n')
         big = os.urandom(3 * MiB)
@@ -787,10 +858,22 @@ def with_flowd_events_and_logs():
 def with_flowd_configuration():
     with house() as f:
         contains(text(f.flowctl('config', 'cat', check_status=OK)), 'zoo.pool:', 'Worker=zoo')
+        f.flowctl('events', '-n', '256', check_status=OK)
+        f.flowctl('cache', 'list', '-n', '10000', check_status=OK)
         contains(text(f.flowctl('config', 'cat', 'zoo.pool', check_status=OK)), 'Max=4')
         contains(f.flowctl('config', 'cat', 'odd.pool', check_status=USAGE).stderr.decode(), 'no unit')
         f.flowctl('config', 'check', f.config, check_status=OK)
         contains(text(f.flowctl('reload', check_status=OK)), 'Nothing has changed')
+        f.write('flowd.conf', '[Flowd]\nSessionTTL=7min\nRouteMethodTier=a=hot\n')
+        equal(text(f.flowctl('reload', check_status=OK)), 'Changed: flowd.conf: RouteMethodTier= SessionTTL=\n')
+        f.write('flowd.conf', '[Flowd]\nStore=no\n')
+        for changed in ('Changed: flowd.conf: Store= RouteMethodTier= SessionTTL=\n', 'Nothing has changed.\n'):
+            r = f.flowctl('reload', check_status=OK)
+            contains(r.stderr.decode(), 'flowd.conf:2: warning: Store= is read at start; restart flowd')
+            equal(sorted(text(r).split()), sorted(changed.split()))
+        f.remove('flowd.conf')
+        r = f.flowctl('reload', check_status=OK)
+        equal((text(r), r.stderr), ('Changed: flowd.conf: Store=\n', b''))
         f.write('pools/zoo.pool', '[Pool]\nWorker=zoo\nTier=tepid\n')
         r = f.flowctl('config', 'check', f.config, check_status=BAD)
         contains((r.stdout + r.stderr).decode(), 'zoo.pool:3')

@@ -271,7 +271,7 @@ def list_show_and_forget():
         a = f.call('ListSessions', session='a', pool='w')['sessions'][0]
         equal((a['hits'], a['misses'], a['fallbacks'], a['jobs'], a['uid']), (1, 1, 0, 0, os.getuid()))
         contains(f.flowctl('session', 'list', '--no-legend', check_status=0).stdout.decode(), 'a ', 'w/0', 'w/1')
-        contains(f.flowctl('session', 'show', 'a', check_status=0).stdout.decode(), 'session of pool w', '1 hits, 1 misses')
+        contains(f.flowctl('session', 'show', 'a', check_status=0).stdout.decode(), 'session of pool w', '1 hit, 1 miss, 0 fallbacks')
         equal(json.loads(f.flowctl('session', 'list', '--json', check_status=0).stdout)['total'], 2)
         gate = f.gate()
         held = j.submit('w', gate.payload, 'gate', session='a')

@@ -90,6 +90,17 @@ def what_cannot_be_is_refused_and_leaves_nothing_behind():
         r = f.flowctl('pool', 'spawn')
         equal(r.returncode, 2)
         contains(r.stderr.decode(), '--worker-type')
+        for setting in ({'Max': '9'}, {'Min': '1'}, {'Tier': 'hot'}):
+            contains(refused('InvalidPool', spawn, f, min=1, max=3, tier='hot', settings=setting).message, 'given twice')
+        for args, words in ((['w'], "'w' is no setting, which is KEY=VALUE; for the worker type say --worker-type=w"),
+                            (['--worker-type=w', 'words'], "'words' is no setting"), (['--worker-type=w', '--max=3', 'Max=9'], 'Max= is given twice'),
+                            (['--worker-type=w', 'Max=3', 'Max=9'], 'Max= is given twice'), (['--worker-type=w', 'Max=foo'], 'Max=foo'),
+                            (['--worker-type=w', '--min=x'], '--min=x: this takes'), (['--worker-type=w', '--min=5', '--max=3'], 'Min=5'),
+                            (['--worker-type=none'], 'no such worker type')):
+            r = f.flowctl('pool', 'spawn', *args)
+            equal((r.returncode, r.stdout), (2, b''), args)
+            contains(r.stderr.decode(), words)
+        equal(names(f), ['configured'])
 
 
 @test

@@ -9,7 +9,7 @@ COLUMNS = 160
 LINES = 1000
 FOLDERS = ('src', 'tests', 'examples', 'bench')
 
-tabs, blanks, wide, licences, long_files, essays, ends = [], [], [], [], [], [], []
+tabs, blanks, wide, licences, long_files, essays, ends, raw = [], [], [], [], [], [], [], []
 for path in files():
     rel = short(path)
     try:
@@ -30,6 +30,8 @@ for path in files():
                 tabs.append('%s:%d: a tab' % (rel, n))
             if line != line.rstrip():
                 blanks.append('%s:%d: blanks at the end' % (rel, n))
+            if path.suffix == '.c' and re.match(r'\s+_cleanup_[^=]*;', line):
+                raw.append('%s:%d: an early return cleans up what was never initialised' % (rel, n))
             if len(line) > COLUMNS and not table:
                 wide.append('%s:%d: %d columns, more than %d' % (rel, n, len(line), COLUMNS))
         if len(lines) > LINES:
@@ -50,5 +52,6 @@ report('no line is wider than %d columns' % COLUMNS, wide)
 report('every source has its SPDX line', licences)
 report('no file is longer than %d lines' % LINES, long_files)
 report('files end with a newline', ends)
+report('what is cleaned up is initialised where it is declared', raw)
 report('headers and sources say what they are', essays)
 done()
