@@ -379,7 +379,7 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         j->priority = (int32_t) priority;
         j->detached = detached;
         if (durable == FRAME_DURABLE_IF_POSSIBLE)
-                durable = s->jobs->store && store_accepts(s->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+                durable = durable_default(s->jobs);
         if (durable >= _DURABLE_MAX || j->retries > WORKER_RETRIES_MAX)
                 return -EBADMSG;
         j->durability = (Durability) durable;

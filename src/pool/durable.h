@@ -5,6 +5,8 @@
 
 #include "pool/pool.h"
 
+/* For a job that outlives its submitter, who did not say: it survives, unless there is no store (Store=no). A store in trouble refuses it. */
+Durability durable_default(const JobTable *t);
 /* Has an accepted job recorded; pool_recorded() goes on with it, or it is refused. Returns 0, -EROFS with a text (owned by the caller)
  * where the store takes none, or -ENOMEM. */
 int durable_add(JobTable *t, Job *j, char **reterr_text);
