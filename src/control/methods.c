@@ -239,6 +239,10 @@ static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_re
                 return NULL;
         }
         j->durability = (Durability) r;
+        if (j->key && j->durability == DURABLE_NO) {
+                control_invalid(c, "key");
+                return NULL;
+        }
         r = route_submit(c->server->router, j, &q, &why);
         if (r < 0) {
                 refused(c, r, &q, j, why);

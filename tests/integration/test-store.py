@@ -73,6 +73,10 @@ def what_run_and_submit_are_asked_for():
                 equal(f.call('ListJobs')['jobs'][0]['durable'], durable, verb, how)
         contains(words(f.flowctl('submit', '--durable=maybe', 'x', check_status=USAGE)), 'yes, process or no')
         contains(words(f.flowctl('submit', '--each', '--key=k', 'x', 'y', check_status=USAGE)), 'one job')
+        for args in (('submit', '--durable=no'), ('run',), ('run', '--durable=no')):
+            contains(words(f.flowctl(*args, '--key=k', '-p', 'zoo', 'x', check_status=USAGE)), '--durable')
+        for verb in ('Submit', 'Run'):
+            equal(refused('InvalidParameter', f.call, verb, pool='zoo', payload='x', key='k', durable='no').parameters, {'parameter': 'key'})
         contains(words(f.flowctl('submit', '--retries=1001', 'x', check_status=USAGE)), '1000')
         contains(words(f.flowctl('submit', '--delay=soon', 'x', check_status=USAGE)), 'time span')
 
@@ -371,6 +375,8 @@ def without_a_store():
         id, = submit(f, '-m', 'echo', 'x')
         equal(f.flowctl('wait', id, check_status=OK).stdout, b'x')
         equal(f.job(id)['durable'], 'no')
+        contains(words(f.flowctl('submit', '--key=k', '-p', 'zoo', 'x', check_status=REFUSED)), 'Store=yes', 'without the key')
+        refused('InvalidParameter', f.call, 'Submit', pool='zoo', payload='x', key='k')
         r = f.flowctl('submit', '--durable', '-p', 'zoo', 'x', check_status=REFUSED)
         contains(words(r), 'Store=yes')
         refused('StoreUnavailable', f.call, 'Submit', pool='zoo', payload='x', durable='yes')
@@ -383,6 +389,9 @@ def without_a_store():
         for method, p in (('CheckStore', {}), ('VacuumStore', {}), ('BackupStore', {'path': f.dir + '/b'}), ('PurgeJobs', {'state': 'dead'})):
             refused('StoreUnavailable', f.call, method, **p)
         contains(words(f.flowctl('store', 'check', check_status=REFUSED)), 'Store=yes')
+        with f.jobs() as j:  # the worker's to see
+            completed(j.run('zoo', b'x', 'echo', key='k'), b'x')
+            ended(j.run('zoo', b'x', 'echo', key='k', detached=1), 'refused', 'without the key', code='InvalidJob')
 
 
 # --- calls that nobody waits for any more
