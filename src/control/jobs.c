@@ -518,7 +518,7 @@ static void on_fetched(StoreRequest *r) {
                 StoreRequest *sync = store_request_new(STORE_OP_SYNC, on_synced, f);
 
                 if (sync) {
-                        sync->sync = true;
+                        sync->sync = sync->impatient = true;
                         store_request_free(r);
                         store_submit(s->jobs->store, sync);
                         return;

@@ -3,6 +3,7 @@
 """What people see of the store: jobs that have ended, results in parts, retries by hand, dead jobs, keys, delays, backups."""
 
 import re
+import resource
 import sqlite3
 
 from flowtest import *
@@ -34,8 +35,8 @@ def ended_as(f, id, state):
     return f.job(id)
 
 
-def listed(f, *args):
-    return [j['id'] for j in json.loads(text(f.flowctl('job', 'list', '--json', *args, check_status=OK)))['jobs']]
+def listed(f, *args, **keys):
+    return [j['id'] for j in json.loads(text(f.flowctl('job', 'list', '--json', *args, check_status=OK, **keys)))['jobs']]
 
 
 # --- jobs that have ended
@@ -392,6 +393,30 @@ def without_a_store():
         with f.jobs() as j:  # the worker's to see
             completed(j.run('zoo', b'x', 'echo', key='k'), b'x')
             ended(j.run('zoo', b'x', 'echo', key='k', detached=1), 'refused', 'without the key', code='InvalidJob')
+
+
+@test
+def what_ended_is_told_while_the_store_is_full():
+    with house() as f:
+        flowd = f.dir + '/flowd'
+        with open(flowd, 'w') as out:
+            out.write('#!/bin/sh\ntrap "" XFSZ\nexec %s "$@"\n' % f.program)
+        os.chmod(flowd, 0o755)
+        f.stop()
+        f.program = flowd
+        f.start()
+        ids = submit(f, '-m', 'echo', '--each', *'abc')
+        f.flowctl('wait', *ids, check_status=OK)
+        soft, hard = resource.prlimit(f.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(f.pid, resource.RLIMIT_FSIZE, (8192, hard))
+        f.flowctl('submit', '-p', 'zoo', '--payload=bytes', input=b'x' * 300000, check_status=REFUSED)
+        equal(f.call('StoreStats')['health'], 'full')
+        equal(sorted(listed(f, timeout=20)), sorted(ids))
+        equal(f.job(ids[0])['state'], 'completed')
+        equal(f.flowctl('wait', ids[0], check_status=OK).stdout, b'a')
+        resource.prlimit(f.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        wait_until(lambda: f.call('StoreStats')['health'] == 'ok', 30)
+        equal(sorted(listed(f)), sorted(ids))
 
 
 # --- calls that nobody waits for any more
