@@ -378,8 +378,11 @@ static int fill_job(const Server *s, Job *j, Frame *f) {
         j->own_retries = frame_meta_u32(&f->meta, FRAME_META_RETRIES, &j->retries);
         j->priority = (int32_t) priority;
         j->detached = detached;
-        if (durable == FRAME_DURABLE_IF_POSSIBLE)
-                durable = s->jobs->store && store_accepts(s->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+        bool unsaid = durable == FRAME_DURABLE_IF_POSSIBLE;
+        if (unsaid)
+                durable = durable_default(s->jobs);
+        if (j->key && durable == DURABLE_NO && (unsaid || detached)) /* a job that its client waits for may have one for the worker */
+                return -ENOKEY;
         if (durable >= _DURABLE_MAX || j->retries > WORKER_RETRIES_MAX)
                 return -EBADMSG;
         j->durability = (Durability) durable;
@@ -435,6 +438,7 @@ static void on_job(JobClient *c, Frame *f) {
                 r = job_wishes_read(&f->meta, &wishes, &q);
         if (r < 0) {
                 send_refusal(c, id, r == -ENOMEM ? "LimitReached" : "InvalidJob", r == -ENOMEM ? "out of memory" :
+                             r == -ENOKEY ? DURABLE_KEY_TEXT :
                              r == -EILSEQ ? "the payload is not valid UTF-8; submit it as bytes (flowctl: --payload=bytes)" :
                              "the job's metadata has a name that is too long or is not UTF-8, or a number out of range");
                 return;
@@ -514,7 +518,7 @@ static void on_fetched(StoreRequest *r) {
                 StoreRequest *sync = store_request_new(STORE_OP_SYNC, on_synced, f);
 
                 if (sync) {
-                        sync->sync = true;
+                        sync->sync = sync->impatient = true;
                         store_request_free(r);
                         store_submit(s->jobs->store, sync);
                         return;

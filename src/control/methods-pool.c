@@ -6,6 +6,31 @@
 
 #include "control/internal.h"
 
+static void answer_kept(ControlClient *c, StoreCall *call) {
+        control_reply(c, TAKE_PTR(call->listed), false);
+}
+
+/* Answers when what was changed is on the disk, so that the next run of flowd knows it; at once where the store takes nothing. */
+static void reply_kept(ControlClient *c, json_object *o) {
+        Store *s = c->server->jobs->store;
+        StoreRequest *r;
+
+        c->server->ops->keep(c->server->userdata);
+        if (!s || !store_accepts(s, NULL)) {
+                control_reply(c, o, false);
+                return;
+        }
+        r = store_call_new(c, STORE_OP_SYNC, answer_kept);
+        if (!r) {
+                json_object_put(o);
+                return;
+        }
+        r->sync = r->impatient = true;
+        c->call->lenient = true; /* it is done, and written once more at the next turn */
+        c->call->listed = o;
+        store_call_start(r);
+}
+
 Pool *need_pool(ControlClient *c, json_object *p, const char *key) {
         const char *name = NULL;
         Pool *pool;
@@ -69,7 +94,7 @@ void method_scale_pool(ControlClient *c, json_object *p) {
                 return;
         }
         object_add_int(o, "target", (uint64_t) target);
-        control_reply(c, o, false);
+        reply_kept(c, o);
 }
 
 void method_drain_pool(ControlClient *c, json_object *p) {
@@ -78,7 +103,7 @@ void method_drain_pool(ControlClient *c, json_object *p) {
         if (!pool)
                 return;
         pool_drain(pool);
-        control_reply(c, NULL, false);
+        reply_kept(c, NULL);
 }
 
 void method_resume_pool(ControlClient *c, json_object *p) {
@@ -87,7 +112,7 @@ void method_resume_pool(ControlClient *c, json_object *p) {
         if (!pool)
                 return;
         pool_resume(pool);
-        control_reply(c, NULL, false);
+        reply_kept(c, NULL);
 }
 
 /* --- spawn --- */

@@ -642,6 +642,8 @@ void method_list_cache(ControlClient *c, json_object *p) {
 void method_purge_cache(ControlClient *c, json_object *p) {
         StoreRequest *r = cache_call(c, STORE_OP_CACHE_PURGE, p, answer_purged);
 
-        if (r)
-                store_call_start(r);
+        if (!r)
+                return;
+        cached_purged(c->server->jobs, r->cache->method, r->cache->worker_type);
+        store_call_start(r);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "control/internal.h"
+#include "pool/durable.h"
 
 #define WATCH_INTERVAL_USEC (1 * USEC_PER_SEC)
 #define WATCH_INTERVAL_MIN_USEC (100 * USEC_PER_MSEC)
@@ -232,12 +233,16 @@ static Job *submit(ControlClient *c, json_object *p, bool detached, bool *ret_re
         if (durable)
                 r = durability_from_string(durable);
         else
-                r = detached && c->server->jobs->store && store_accepts(c->server->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+                r = detached ? durable_default(c->server->jobs) : DURABLE_NO;
         if (r < 0) {
                 control_invalid(c, "durable");
                 return NULL;
         }
         j->durability = (Durability) r;
+        if (j->key && j->durability == DURABLE_NO) {
+                control_invalid(c, "key");
+                return NULL;
+        }
         r = route_submit(c->server->router, j, &q, &why);
         if (r < 0) {
                 refused(c, r, &q, j, why);

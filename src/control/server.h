@@ -25,6 +25,7 @@ typedef struct ServerOps {
         /* Takes over a stored job that is queued again. Returns 0 or -ENOMEM. */
         int (*retried)(void *userdata, JobRecord *r);
         /* The configuration as text; -ENOENT for an unknown unit. */
+        void (*keep)(void *userdata); /* hands what is kept for the next run of flowd to the store, now */
         int (*show_config)(void *userdata, const char *unit, char **ret);
         /* Spawns a pool. `keep`, a STORE_OP_STATE_PUT or NULL where there is no store, is filled in, and the caller's to submit: when it is done the pool
          * outlives a restart. Returns 0, -EEXIST (the name), -EINVAL, -EBADMSG (what is asked for cannot be), -ENOSPC, -ESHUTDOWN, -ENOMEM, with a text. */

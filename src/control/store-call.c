@@ -6,7 +6,8 @@
  * hand, and no call is begun meanwhile (may_call() of control.c), so none is ever carried over.
  *
  * The store records the end of a job before anybody is told, but leaves it to the next sync to get that to the disk where nobody was waiting.
- * So whoever is told of such an end later waits for a sync, in store_call_job() and after a list.
+ * So whoever is told of such an end later waits for a sync, in store_call_job() and after a list. While the store is in trouble there may be none for
+ * long: then a job that may not be on the disk is refused, and a list is given as it is.
  */
 
 #include <errno.h>
@@ -95,7 +96,7 @@ static void finish(StoreCall *call) {
 static void on_synced(StoreRequest *r) {
         StoreCall *call = r->userdata;
 
-        if (r->error < 0 && call->found->error >= 0) {
+        if (r->error < 0 && call->found->error >= 0 && call->found->op != STORE_OP_LIST) { /* a list is an overview, also in trouble */
                 call->found->error = r->error;
                 free(call->found->text);
                 call->found->text = TAKE_PTR(r->text);
@@ -132,7 +133,7 @@ static void on_done(StoreRequest *r) {
                 finish(call);
                 return;
         }
-        sync->sync = true;
+        sync->sync = sync->impatient = true;
         store_submit(s, sync);
 }
 

@@ -98,6 +98,8 @@ static int durable_choose(Batch *b) {
         q->key = c->options[OPTION_KEY];
         if (q->key && !b->single)
                 return usage_error(c, "--key=%s is of one job: many with one key would be one", q->key);
+        if (q->key && q->durable == 0)
+                return usage_error(c, "--key=%s is heeded for durable jobs only: give --durable too, or leave the key out", q->key);
         r = option_number(c, OPTION_RETRIES, 0, RETRIES_MAX, &retries);
         if (r > 0)
                 return r;

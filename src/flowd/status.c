@@ -7,6 +7,7 @@
 
 #include "basic/fd.h"
 #include "flowd/manager.h"
+#include "flowd/persist.h"
 #include "flowd/spawned.h"
 #include "service/objects.h"
 
@@ -94,6 +95,10 @@ static int op_reexec(void *userdata, char **reterr_text) {
         return manager_reexec_request(userdata, reterr_text);
 }
 
+static void op_keep(void *userdata) {
+        persist_save(userdata);
+}
+
 static int op_show_config(void *userdata, const char *unit, char **ret) {
         Manager *m = userdata;
 
@@ -122,6 +127,7 @@ const ServerOps manager_server_ops = {
         .reload = op_reload,
         .reexec = op_reexec,
         .retried = op_retried,
+        .keep = op_keep,
         .show_config = op_show_config,
         .spawn_pool = op_spawn_pool,
         .close_pool = op_close_pool,

@@ -74,7 +74,7 @@ static void finish(McpFetch *f) {
 static void on_synced(StoreRequest *r) {
         McpFetch *f = r->userdata;
 
-        if (r->error < 0 && f->found->error >= 0) {
+        if (r->error < 0 && f->found->error >= 0 && f->found->op != STORE_OP_LIST) { /* a list is an overview, also in trouble */
                 f->found->error = r->error;
                 free(f->found->text);
                 f->found->text = TAKE_PTR(r->text);
@@ -108,7 +108,7 @@ static void on_done(StoreRequest *r) {
                 finish(f);
                 return;
         }
-        sync->sync = true;
+        sync->sync = sync->impatient = true;
         store_submit(f->server->jobs->store, sync);
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "mcp/tools.h"
+#include "pool/durable.h"
 
 #define SECOND USEC_PER_SEC
 
@@ -286,8 +287,11 @@ void tool_job_submit(McpRequest *q, const McpArguments *a) {
                 return;
         }
         j->detached = true;
-        j->durability = durable ? (Durability) durability_from_string(durable) :
-                        s->jobs->store && store_accepts(s->jobs->store, NULL) ? DURABLE_YES : DURABLE_NO;
+        j->durability = durable ? (Durability) durability_from_string(durable) : durable_default(s->jobs);
+        if (j->key && j->durability == DURABLE_NO) {
+                tool_failed(&q->reply, NULL, "InvalidArguments", DURABLE_KEY_TEXT);
+                return;
+        }
         j->not_before_usec = delay > 0 ? realtime_usec() + (uint64_t) delay * SECOND : 0;
         j->deadline_usec = deadline > 0 ? realtime_usec() + (uint64_t) deadline * SECOND : 0;
         call = mcp_call_new(q, MCP_CALL_SUBMIT, 1);

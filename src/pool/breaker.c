@@ -8,7 +8,9 @@
  * within BreakerWindow= open the breaker: nothing is started for BreakerCooldown=. Then it is half open: one worker at a time is a probe. One that lives
  * for HealthyAfter=, or BreakerProbes= jobs that are answered, close it; a crash of a probe opens it anew.
  *
- * A job that has killed a worker before does not count for the pool (it will be given up), and neither does what flowd itself ended.
+ * A job that has killed a worker before does not count there (it will be given up), and neither does what flowd itself ended. But where no job
+ * is answered between crashes, all of them count, however far apart the backoff keeps them: as many as BreakerCrashes=, and more than one job
+ * alone may cause (MaxCrashes=), open the breaker as well.
  */
 
 #include <stdio.h>
@@ -31,11 +33,12 @@ void pool_breaker_reset(Pool *p) {
         p->breaker = BREAKER_CLOSED;
         p->breaker_until = p->spawn_after = 0;
         p->probes = 0;
+        p->crash_run = 0;
         p->restart_delay = p->config->restart_usec;
         memset(p->crash_times, 0, BREAKER_CRASHES_MAX * sizeof(uint64_t));
 }
 
-static void breaker_open(Pool *p, uint64_t now, const char *how) {
+static void breaker_open(Pool *p, uint64_t now, bool in_window, const char *how) {
         const PoolConfig *c = p->config;
         EventFields f = pool_fields(p);
         bool again = p->breaker != BREAKER_CLOSED;
@@ -50,8 +53,10 @@ static void breaker_open(Pool *p, uint64_t now, const char *how) {
                 event_send(p->host, EVENT_BREAKER_OPEN, &f, "The probe of pool %s crashed too: it %s; trying again in %s", p->name, how,
                            usec_format(a, sizeof(a), p->breaker_until - now));
         else {
-                _cleanup_free_ char *text = str_printf("%u worker%s crashed within %s, the last one %s", c->breaker_crashes, plural(c->breaker_crashes),
-                                                       usec_format(a, sizeof(a), c->breaker_window_usec), how);
+                _cleanup_free_ char *text =
+                        in_window ? str_printf("%u worker%s crashed within %s, the last one %s", c->breaker_crashes, plural(c->breaker_crashes),
+                                               usec_format(a, sizeof(a), c->breaker_window_usec), how) :
+                                    str_printf("%u workers crashed and no job was answered in between, the last one %s", p->crash_run, how);
 
                 pool_set_reason(p, text);
                 event_send(p->host, EVENT_POOL_DEGRADED, &f, "Pool %s is degraded: %s; trying again in %s", p->name, strna(text),
@@ -66,7 +71,7 @@ static void breaker_open(Pool *p, uint64_t now, const char *how) {
         pool_touched(p);
 }
 
-void pool_crashed(Pool *p, uint64_t lived, const char *how, bool of_pool) {
+void pool_crashed(Pool *p, uint64_t lived, const char *how, bool with_job, bool poisoned) {
         const PoolConfig *c = p->config;
         uint64_t now = now_usec();
         unsigned limit = MIN(MAX(c->breaker_crashes, 1U), BREAKER_CRASHES_MAX);
@@ -74,20 +79,28 @@ void pool_crashed(Pool *p, uint64_t lived, const char *how, bool of_pool) {
         p->stats.crashes++;
         p->to_restart++;
         /* or nothing has crashed for so long: where a worker is started for each job, none lives that long */
-        if (lived >= c->healthy_usec || (p->spawn_after > 0 && now >= p->spawn_after + c->healthy_usec))
+        if (lived >= c->healthy_usec || (p->spawn_after > 0 && now >= p->spawn_after + c->healthy_usec)) {
                 p->restart_delay = c->restart_usec;
+                if (!with_job)
+                        p->crash_run = 0;
+        }
         p->spawn_after = MAX(p->spawn_after, now + usec_jitter(p->restart_delay, RESTART_JITTER));
         p->restart_delay = MIN(p->restart_delay * 2, c->restart_max_usec);
 
-        if (!of_pool)
+        if (poisoned && p->crash_run == 0) /* the others are answered */
                 return;
-        p->crash_times[p->crash_at++ % limit] = now;
-        uint64_t oldest = p->crash_times[p->crash_at % limit];
+        p->crash_run++;
+        bool in_window = false, in_a_row = p->crash_run >= MAX(limit, c->type->max_crashes + 1);
+        if (!poisoned) {
+                p->crash_times[p->crash_at++ % limit] = now;
+                uint64_t oldest = p->crash_times[p->crash_at % limit];
+                in_window = oldest > 0 && now - oldest <= c->breaker_window_usec;
+        }
         bool probe = p->breaker == BREAKER_HALF_OPEN && lived < c->healthy_usec;
-        if (c->breaker_crashes == 0 || (!probe && (oldest == 0 || now - oldest > c->breaker_window_usec)))
+        if (c->breaker_crashes == 0 || (!probe && !in_window && !in_a_row))
                 return;
         if (p->breaker != BREAKER_OPEN) /* those that were left may go on dying while it is */
-                breaker_open(p, now, how);
+                breaker_open(p, now, in_window, how);
 }
 
 static void breaker_close(Pool *p, const char *why) {
@@ -144,7 +157,10 @@ void pool_breaker_check(Pool *p, uint64_t now) {
 }
 
 void pool_breaker_probe(Pool *p, const Worker *w, FrameStatus status) {
-        if (p->breaker != BREAKER_HALF_OPEN || (status != FRAME_COMPLETED && status != FRAME_FAILED) || !is_probe(p, w))
+        if (status != FRAME_COMPLETED && status != FRAME_FAILED)
+                return;
+        p->crash_run = 0;
+        if (p->breaker != BREAKER_HALF_OPEN || !is_probe(p, w))
                 return;
         p->probes++;
         pool_dispatch_later(p);

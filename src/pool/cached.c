@@ -460,9 +460,22 @@ void cached_end(Pool *p, Job *j, const JobResult *r) {
         f->result = (JobResult) {
                 .status = r->status, .kind = r->kind, .data = blob_ref(r->data), .error = r->error ? strdup(r->error) : NULL, .code = r->code,
         };
-        f->asking = keep(f, p, j->worker, r);
+        f->asking = !j->unkept && keep(f, p, j->worker, r);
         if (!f->asking) /* whoever comes now comes too late */
                 leave_map(f);
+}
+
+void cached_purged(JobTable *t, const char *method, const char *worker_type) {
+        LIST_FOREACH(l, &t->cached.flights) {
+                Flight *f = list_entry(l, Flight, link);
+                bool runs = f->state == FLIGHT_RUNNING && f->leader && f->leader->state == JOB_RUNNING;
+
+                if ((method && !streq(strempty(f->method), method)) || (worker_type && !streq(f->worker_type, worker_type)) || (!runs && f->state != FLIGHT_DONE))
+                        continue;
+                if (runs)
+                        f->leader->unkept = true;
+                leave_map(f); /* equal jobs of later run for themselves */
+        }
 }
 
 /* --- searching --- */

@@ -60,6 +60,8 @@ void cached_end(struct Pool *p, Job *j, const JobResult *r);
 void cached_moved(const struct Pool *to, Job *j);
 /* It leaves its pool without an end. */
 void cached_abandon(Job *j);
+/* Results of that method and worker type, where these are set, are being purged: what runs now is neither kept nor joined any more. */
+void cached_purged(struct JobTable *t, const char *method, const char *worker_type);
 /* It is with a worker, and others waited for it in the image before. */
 void cached_resume(struct Pool *p, struct Worker *w, Job *j);
 

@@ -88,6 +88,10 @@ static void on_added(StoreRequest *r) {
         pool_not_recorded(p, j, &why);
 }
 
+Durability durable_default(const JobTable *t) {
+        return t->store && store_health(t->store) != STORE_OFF ? DURABLE_YES : DURABLE_NO;
+}
+
 int durable_add(JobTable *t, Job *j, char **reterr_text) {
         const char *why = "flowd runs without a store (Store=no)";
         StoreRequest *r;

@@ -5,6 +5,11 @@
 
 #include "pool/pool.h"
 
+/* Why a job is refused that has a key and is not durable. */
+#define DURABLE_KEY_TEXT "a key is heeded for durable jobs only: submit it with --durable, which needs a store (Store=yes), or without the key"
+
+/* For a job that outlives its submitter, who did not say: it survives, unless there is no store (Store=no). A store in trouble refuses it. */
+Durability durable_default(const JobTable *t);
 /* Has an accepted job recorded; pool_recorded() goes on with it, or it is refused. Returns 0, -EROFS with a text (owned by the caller)
  * where the store takes none, or -ENOMEM. */
 int durable_add(JobTable *t, Job *j, char **reterr_text);

@@ -27,7 +27,7 @@ struct json_object *pool_deaths_serialize(const Pool *p, struct StateWriter *sw)
 void pool_deaths_deserialize(Pool *p, const struct json_object *a);
 
 /* breaker.c. A worker that was ready for `lived` has crashed, or could not even be started; `of_pool`: the pool is to blame, not the job. */
-void pool_crashed(Pool *p, uint64_t lived, const char *how, bool of_pool);
+void pool_crashed(Pool *p, uint64_t lived, const char *how, bool with_job, bool poisoned);
 /* Opens and closes it when it is time. */
 void pool_breaker_check(Pool *p, uint64_t now);
 /* A worker has answered a job. */

@@ -152,6 +152,7 @@ int pool_serialize(Pool *p, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "to_restart", p->to_restart);
         state_put_bytes(sw, o, "crash_times", p->crash_times, BREAKER_CRASHES_MAX * sizeof(uint64_t));
         state_put_int(sw, o, "crash_at", p->crash_at);
+        state_put_int(sw, o, "crash_run", p->crash_run);
         state_put_text(sw, o, "last_exit", p->last_exit);
         state_put_int(sw, o, "completed", (int64_t) p->stats.completed);
         state_put_int(sw, o, "failed", (int64_t) p->stats.failed);
@@ -200,6 +201,7 @@ int pool_deserialize(Pool *p, const StateReader *sr, const json_object *o) {
                 memcpy(p->crash_times, times, n);
                 p->crash_at = (unsigned) state_get_int(o, "crash_at");
         }
+        p->crash_run = (unsigned) state_get_int(o, "crash_run");
         p->state = (PoolState) MIN((uint64_t) state_get_int(o, "lifecycle"), (uint64_t) POOL_CLOSING);
         p->permanent = state_get_int(o, "permanent");
         p->settled = state_get_int(o, "settled");

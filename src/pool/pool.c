@@ -287,7 +287,7 @@ static void on_worker_dead(Worker *w) {
                            w->failed_start ? "failed to start: it " : "", how, tail && *tail ? "; it last said: " : "", strempty(tail));
                 pool_note_death(p, w, how);
                 hook_tell(p, HOOK_CRASH, end.cause, w->name, w->died_with, how);
-                pool_crashed(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, !w->poisoned);
+                pool_crashed(p, w->ready_usec > 0 ? now_usec() - w->ready_usec : 0, how, w->died_with > 0, w->poisoned);
         }
         pool_worker_gone(p, w);
         pool_recount(p);
@@ -364,7 +364,7 @@ Worker *pool_spawn(Pool *p, const Job *job) {
                 event_send(p->host, EVENT_WORKER_FAILED, &f, "Pool %s cannot start a worker: %s", p->name, text);
                 pool_note_death(p, NULL, text);
                 hook_tell(p, HOOK_CRASH, "start", NULL, 0, text);
-                pool_crashed(p, 0, text, true);
+                pool_crashed(p, 0, text, false, false);
                 return NULL;
         }
         p->stats.spawned++;

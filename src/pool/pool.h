@@ -135,6 +135,7 @@ typedef struct Pool {
         unsigned to_restart;     /* workers that have crashed and were not replaced yet */
         uint64_t *crash_times;   /* a ring of breaker_crashes */
         unsigned crash_at;
+        unsigned crash_run;      /* crashes since a job was answered, or a worker lived for HealthyAfter= */
         uint64_t full_told;
         char last_exit[256];
         PoolDeath deaths[POOL_DEATHS_KEPT]; /* a ring */

@@ -70,7 +70,7 @@ typedef enum FrameTag {
         FRAME_META_TIMEOUT = 22,  /* u64 µs: run time of one attempt; a client's, in place of JobTimeout= */
         FRAME_META_PRIORITY = 23, /* i32 */
         FRAME_META_KIND = 24,     /* u8: PayloadKind */
-        FRAME_META_DURABLE = 25,  /* u8: 0 no, 1 survives flowd, 2 survives power loss, 3: 2 where the store takes it, else 0 */
+        FRAME_META_DURABLE = 25,  /* u8: 0 no, 1 survives flowd, 2 survives power loss, 3: 2, or 0 where there is no store */
         FRAME_META_TRACE = 26,    /* text: W3C traceparent */
         FRAME_META_DETACHED = 27, /* u8: 1: the job outlives the client's connection, and its result is kept for WAIT */
         FRAME_META_JOB_ID = 28,   /* text: flowd's own id of the job */

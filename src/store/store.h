@@ -114,6 +114,7 @@ struct StoreRequest {
         void *userdata;
         uint64_t queued_usec;
         bool lazy;             /* nobody waits: it may share the next group, for at most STORE_LAZY_USEC */
+        bool impatient;        /* SYNC: where the store is in trouble it fails, unless all is on the disk; else it waits until that is over */
         bool sync;             /* the group is synced before it is done (DURABLE_YES) */
         /* in */
         uint64_t id;

@@ -469,7 +469,10 @@ static void put_off(Store *s, List *requests) {
                 Request *q = request_of(l);
 
                 list_remove(l);
-                if (is_kept(q->r.op) && (s->loaded || s->load_last > 0))
+                if (q->r.impatient && s->synced >= s->group) {
+                        q->r.error = 0;
+                        list_append(&done, l);
+                } else if (is_kept(q->r.op) && !q->r.impatient && (s->loaded || s->load_last > 0))
                         list_append(&s->kept, l);
                 else {
                         request_fail(q, store_health_errno(s->trouble), s->trouble_text);

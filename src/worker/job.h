@@ -101,6 +101,7 @@ struct Job {
         struct Flight *flight;   /* pool/cached.c: equal jobs under way, of which this is the leader or a follower */
         List flight_link;
         bool leading;
+        bool unkept;             /* what it runs for was purged meanwhile: its result is not kept */
         bool searched;           /* the cache was asked, or need not be */
         bool probing;            /* there was no room for it, but its result may be in the cache: it is not accepted yet */
         bool renewal;            /* flowd's own, in place of a stale result */

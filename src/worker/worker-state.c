@@ -443,7 +443,7 @@ void job_serialize(Job *j, StateWriter *sw, json_object *o) {
         state_put_int(sw, o, "result_kind", j->result_kind);
         state_put_int(sw, o, "cache", j->cache);
         state_put_int(sw, o, "accept", j->accept);
-        state_put_int(sw, o, "leading", j->leading);
+        state_put_int(sw, o, "leading", j->leading && !j->unkept); /* else nobody comes to it there either */
         state_put_int(sw, o, "renewal", j->renewal);
         state_put_blob(sw, o, "result", j->result);
         state_put_text(sw, o, "error", j->error);

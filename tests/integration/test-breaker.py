@@ -53,7 +53,7 @@ def a_probe_that_crashes_opens_it_anew():
 
 @test
 def crashes_outside_of_the_window_do_not_count():
-    with one(BreakerCrashes=2, BreakerWindow='50ms', BreakerCooldown='1h') as f:
+    with one(BreakerCrashes=2, BreakerWindow='50ms', BreakerCooldown='1h', HealthyAfter='50ms') as f:
         for n in range(4):
             f.wait_ready('w')
             time.sleep(0.2)  # longer than the window
@@ -61,6 +61,22 @@ def crashes_outside_of_the_window_do_not_count():
             wait_until(lambda: f.pool('w')['crashes'] == n + 1)
         f.wait_ready('w')
         equal(f.pool('w')['breaker'], 'closed')
+
+
+@test
+def a_pool_that_answers_nothing_is_degraded_whatever_the_window():
+    with one(BreakerCrashes=3, BreakerWindow='1ms', BreakerCooldown='1h', worker_keys={'MaxCrashes': 2}) as f, f.jobs() as j:
+        for n in range(3):  # one poison job among good ones is no matter
+            equal(j.run('w', b'%d' % n, 'crash').code, 'Crashed')
+            completed(j.run('w', b'x', 'echo'), b'x')
+        p = f.pool('w')
+        equal((p['crashes'], p['breaker'], p['health']), (6, 'closed', 'ok'))
+        equal(j.run('w', b'a', 'crash').code, 'Crashed')
+        equal(f.pool('w')['breaker'], 'closed')
+        equal(j.run('w', b'b', 'crash').code, 'PoolUnavailable')
+        p = f.pool('w')
+        equal((p['crashes'], p['breaker'], p['health'], p['state']), (9, 'open', 'down', 'degraded'))
+        contains(p['reason'], '3 workers crashed and no job was answered in between')
 
 
 @test

@@ -356,6 +356,37 @@ def it_is_listed_and_purged():
 
 
 @test
+def what_runs_while_it_is_purged_is_not_kept():
+    with Counted(pool_keys={'Max': 2, 'Min': 2}) as f, f.jobs() as j:
+        gates = [f.gate() for _ in range(2)]
+        old = [j.submit('p', g.payload, 'gate', kind=TEXT) for g in gates]
+        wait_until(lambda: f.pool('p')['running'] == 2)
+        equal(f.call('PurgeCache', worker_type='nobody'), {'purged': 0})
+        gates[0].open()
+        completed(j.result(old[0]), gates[0].payload)
+        f.kept(1)
+        equal(f.call('PurgeCache', method='gate'), {'purged': 1})
+        f.call('Reexec')
+        later = j.submit('p', gates[1].payload, 'gate', kind=TEXT)  # not told what began before
+        wait_until(lambda: f.pool('p')['running'] == 2)
+        gates[1].open()
+        completed(j.result(old[1]), gates[1].payload)
+        completed(j.result(later), gates[1].payload)
+        equal(f.runs('gate'), 3)
+        f.kept(1)
+        run(j, gates[1].payload, 'hit', method='gate')
+        # and nothing at all, where nothing came later
+        gate = f.gate()
+        old = j.submit('p', gate.payload, 'gate', kind=TEXT)
+        wait_until(lambda: f.pool('p')['running'] == 1)
+        equal(f.call('PurgeCache'), {'purged': 1})
+        gate.open()
+        completed(j.result(old), gate.payload)
+        run(j, gate.payload, None, method='gate')
+        equal(f.runs('gate'), 5)
+
+
+@test
 def those_used_last_stay():
     with Counted(conf={'CacheMaxBytes': '64K', 'StoreCompressMin': 'infinity'}) as f, f.jobs() as j:
         run(j, b'0', None, method='echo')

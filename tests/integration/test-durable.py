@@ -307,6 +307,13 @@ def a_damaged_store_takes_none_until_the_loss_is_accepted():
         equal(f.status()['state'], 'degraded')
         r = f.flowctl('submit', '--durable', '-p', 'zoo', 'x', check_status=75)
         contains(r.stderr.decode(), 'accept-loss')
+        # nor one that did not ask to be lost
+        r = f.flowctl('submit', '-p', 'zoo', 'x', check_status=75)
+        contains(r.stderr.decode(), 'accept-loss', '--durable=no')
+        contains(refused('StoreUnavailable', f.call, 'Submit', pool='zoo', payload='x').parameters['message'], '--durable=no')
+        with f.jobs() as j:
+            ended(j.run('zoo', b'x', 'echo', durable=3, detached=1), 'refused', '--durable=no', code='StoreUnavailable')
+        f.flowctl('submit', '--durable=no', '-p', 'zoo', '-m', 'echo', 'x', check_status=0)
         equal(f.flowctl('run', '-p', 'zoo', '-m', 'echo', 'still served', check_status=0).stdout.strip(), b'still served')
         f.flowctl('store', 'accept-loss', check_status=0)
         f.flowctl('submit', '--durable', '-p', 'zoo', '-m', 'echo', 'x', check_status=0)

@@ -32,6 +32,22 @@ def restarted(f):
 
 
 @test
+def scaled_and_drained_are_kept_when_that_is_answered():
+    with house() as f:
+        f.call('SpawnPool', worker_type='w', name='mine', min=1, max=3)
+        f.call('SpawnPool', worker_type='w', name='other', min=1, max=3)
+        equal(f.call('ScalePool', pool='mine', target=3)['target'], 3)
+        killed_and_back(f)
+        equal(f.pool('mine')['target'], 3)
+        f.call('DrainPool', pool='other')
+        killed_and_back(f)
+        equal([f.pool(p)['state'] in ('draining', 'stopped') for p in ('mine', 'other')], [False, True])
+        f.call('ResumePool', pool='other')
+        killed_and_back(f)
+        check(f.pool('other')['state'] not in ('draining', 'stopped'), f.pool('other'))
+
+
+@test
 def spawned_by_one_flowctl_and_seen_by_the_next():
     with house() as f:
         out = f.flowctl('pool', 'spawn', '--worker-type=w', '--name=mine', '--min=2', '--max=3', check_status=0).stdout.decode().split()

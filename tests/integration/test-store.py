@@ -3,6 +3,7 @@
 """What people see of the store: jobs that have ended, results in parts, retries by hand, dead jobs, keys, delays, backups."""
 
 import re
+import resource
 import sqlite3
 
 from flowtest import *
@@ -34,8 +35,8 @@ def ended_as(f, id, state):
     return f.job(id)
 
 
-def listed(f, *args):
-    return [j['id'] for j in json.loads(text(f.flowctl('job', 'list', '--json', *args, check_status=OK)))['jobs']]
+def listed(f, *args, **keys):
+    return [j['id'] for j in json.loads(text(f.flowctl('job', 'list', '--json', *args, check_status=OK, **keys)))['jobs']]
 
 
 # --- jobs that have ended
@@ -73,6 +74,10 @@ def what_run_and_submit_are_asked_for():
                 equal(f.call('ListJobs')['jobs'][0]['durable'], durable, verb, how)
         contains(words(f.flowctl('submit', '--durable=maybe', 'x', check_status=USAGE)), 'yes, process or no')
         contains(words(f.flowctl('submit', '--each', '--key=k', 'x', 'y', check_status=USAGE)), 'one job')
+        for args in (('submit', '--durable=no'), ('run',), ('run', '--durable=no')):
+            contains(words(f.flowctl(*args, '--key=k', '-p', 'zoo', 'x', check_status=USAGE)), '--durable')
+        for verb in ('Submit', 'Run'):
+            equal(refused('InvalidParameter', f.call, verb, pool='zoo', payload='x', key='k', durable='no').parameters, {'parameter': 'key'})
         contains(words(f.flowctl('submit', '--retries=1001', 'x', check_status=USAGE)), '1000')
         contains(words(f.flowctl('submit', '--delay=soon', 'x', check_status=USAGE)), 'time span')
 
@@ -371,6 +376,8 @@ def without_a_store():
         id, = submit(f, '-m', 'echo', 'x')
         equal(f.flowctl('wait', id, check_status=OK).stdout, b'x')
         equal(f.job(id)['durable'], 'no')
+        contains(words(f.flowctl('submit', '--key=k', '-p', 'zoo', 'x', check_status=REFUSED)), 'Store=yes', 'without the key')
+        refused('InvalidParameter', f.call, 'Submit', pool='zoo', payload='x', key='k')
         r = f.flowctl('submit', '--durable', '-p', 'zoo', 'x', check_status=REFUSED)
         contains(words(r), 'Store=yes')
         refused('StoreUnavailable', f.call, 'Submit', pool='zoo', payload='x', durable='yes')
@@ -383,6 +390,33 @@ def without_a_store():
         for method, p in (('CheckStore', {}), ('VacuumStore', {}), ('BackupStore', {'path': f.dir + '/b'}), ('PurgeJobs', {'state': 'dead'})):
             refused('StoreUnavailable', f.call, method, **p)
         contains(words(f.flowctl('store', 'check', check_status=REFUSED)), 'Store=yes')
+        with f.jobs() as j:  # the worker's to see
+            completed(j.run('zoo', b'x', 'echo', key='k'), b'x')
+            ended(j.run('zoo', b'x', 'echo', key='k', detached=1), 'refused', 'without the key', code='InvalidJob')
+
+
+@test
+def what_ended_is_told_while_the_store_is_full():
+    with house() as f:
+        flowd = f.dir + '/flowd'
+        with open(flowd, 'w') as out:
+            out.write('#!/bin/sh\ntrap "" XFSZ\nexec %s "$@"\n' % f.program)
+        os.chmod(flowd, 0o755)
+        f.stop()
+        f.program = flowd
+        f.start()
+        ids = submit(f, '-m', 'echo', '--each', *'abc')
+        f.flowctl('wait', *ids, check_status=OK)
+        soft, hard = resource.prlimit(f.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(f.pid, resource.RLIMIT_FSIZE, (8192, hard))
+        f.flowctl('submit', '-p', 'zoo', '--payload=bytes', input=b'x' * 300000, check_status=REFUSED)
+        equal(f.call('StoreStats')['health'], 'full')
+        equal(sorted(listed(f, timeout=20)), sorted(ids))
+        equal(f.job(ids[0])['state'], 'completed')
+        equal(f.flowctl('wait', ids[0], check_status=OK).stdout, b'a')
+        resource.prlimit(f.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        wait_until(lambda: f.call('StoreStats')['health'] == 'ok', 30)
+        equal(sorted(listed(f)), sorted(ids))
 
 
 # --- calls that nobody waits for any more

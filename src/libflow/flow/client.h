@@ -39,8 +39,8 @@ typedef struct FlowRequest {
         uint64_t timeout_usec;  /* run time of one attempt; 0: as the worker type says */
         uint64_t deadline_usec; /* µs since the epoch at which the job ends, run or not; 0: none */
         int priority;
-        unsigned durable;       /* 0: lost when flowd dies, 1: survives that, 2: survives a power cut too, 3: as 2 where flowd's store works,
-                                 * else as 0 */
+        unsigned durable;       /* 0: lost when flowd dies, 1: survives that, 2: survives a power cut too, 3: as 2, or as 0 where flowd
+                                 * has no store (Store=no) */
         bool detached;          /* the job outlives the connection; the only event about it is FLOW_EVENT_ACCEPTED (or a refusal) */
         void *userdata;         /* comes back in the job's events */
         int retries;            /* how many failed attempts are followed by another one; 0: as the worker type says, negative: none */
