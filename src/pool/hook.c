@@ -123,6 +123,7 @@ static void on_dead(Worker *w) {
 }
 
 static const WorkerOps hook_ops = {
+        .own_job = true,
         .ready = on_ready,
         .job_end = on_job_end,
         .job_lost = on_job_lost,

@@ -479,7 +479,8 @@ static void on_slot_timer(Timer *t) {
 
                 snprintf(text, sizeof(text), deadline ? "the job's deadline passed after %s of work" : "no result within %s",
                          usec_format(span, sizeof(span), deadline || j->timeout_usec == 0 ? (deadline ? ran : w->type->job_timeout_usec) : j->timeout_usec));
-                event_send(w->host, EVENT_JOB_TIMEOUT, &f, "A job on %s timed out: %s", w->name, text);
+                if (!w->ops->own_job)
+                        event_send(w->host, EVENT_JOB_TIMEOUT, &f, "A job on %s timed out: %s", w->name, text);
                 worker_end_job(w, j, FRAME_TIMEOUT, text);
                 return;
         }

@@ -79,6 +79,7 @@ typedef struct WorkerSlot {
 
 /* What the pool is told. */
 typedef struct WorkerOps {
+        bool own_job;                                          /* its job is none that was submitted: it has no event */
         void (*ready)(Worker *w);                              /* it can take jobs (also after each end of a job) */
         void (*job_end)(Worker *w, Job *j, JobResult *r);      /* the job is no longer the worker's; the result is the callee's */
         void (*job_lost)(Worker *w, Job *j);                   /* its attempt died with the worker, and is proven over */

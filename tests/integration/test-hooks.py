@@ -97,6 +97,7 @@ def one_that_hangs_is_ended_with_its_family():
     with Hooked('--start=exit --code=125', script, OnFailureTimeout='1s') as f, f.jobs() as j:
         wait_until(lambda: [p for p in f.left_over() if 'sleep' in str(command_of(p))], 10, 'the hook to run')
         f.logged('OnFailure= of pool w, run for pool-failed, failed: no result within 1s', bound=20)
+        equal([x['message'] for x in f.call('Events')['events'] if x['name'] == 'job-timeout'], [])  # it is no job of anybody's
         wait_until(lambda: not [p for p in f.left_over() if 'sleep' in str(command_of(p))], 20, 'what the hook had started to go')
         completed(j.run('good', b'x', 'echo'), b'x')
 
