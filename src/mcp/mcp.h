@@ -3,6 +3,7 @@
 
 /* The MCP server: a socket that speaks the Model Context Protocol, a JSON-RPC message a line. */
 
+#include "flow/flow.h"
 #include "service/auth.h"
 #include "service/events.h"
 #include "service/spawn.h"
@@ -29,6 +30,7 @@ typedef struct McpServer {
         Host *host;
         JobTable *jobs;
         Router *router;
+        Flow *flow;
         const EventHistory *events; /* the manager's */
         AuthConfig auth;
         McpLimits limits;
@@ -47,6 +49,7 @@ typedef struct McpServer {
         Timer watch;                /* looks at what is subscribed to */
         Defer changed;              /* perhaps the pools are others */
         uint64_t pools_hash;        /* of the pools' names */
+        uint64_t sessions_seen;     /* what flow_list_version() said last */
 } McpServer;
 
 /* `state_dir` is where the secret is kept. Returns 0 or -errno. */
@@ -58,6 +61,8 @@ int mcp_server_listen(McpServer *s, int fd);
 void mcp_server_event(McpServer *s, const KeptEvent *e);
 /* Pools are gone: answers those who wait for that. */
 void mcp_server_pool_gone(McpServer *s);
+/* A session has changed, as FlowOps.changed tells: those who subscribed to it are told at the next look. */
+void mcp_server_session_changed(McpServer *s, const char *session);
 /* Reads from the clients again, after Host.hold. */
 void mcp_server_resume(McpServer *s);
 
