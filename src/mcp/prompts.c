@@ -154,9 +154,9 @@ static void get_plan(McpRequest *q, const char *value) {
 
         text = str_printf("Plan this goal as a flowd session: %s\n\n"
                           "Below are the pools that can run tasks, with their worker types and methods, and the sessions that there are. First look "
-                          "whether one of them has that goal already. Then break the goal down into tasks, each with one result that can be checked, and submit the "
-                          "whole graph with one call of add_tasks: for each task an id, a description, dependencies (only true ones: what does not "
-                          "depend on each other runs at the same time), a weight from 1 to 10, and, where a pool can do it, pool or method with a payload; "
+                          "whether one of them has that goal already. Then break the goal down into tasks, each with one result that can be checked, and "
+                          "submit the whole graph with one call of add_tasks: for each task an id, a description, dependencies (only true ones: what does "
+                          "not depend on each other runs at the same time), a weight from 1 to 10, and, where a pool can do it, pool or method with a payload; "
                           "${task.ID.result} in a payload is the result of a dependency. Tasks without a pool are yours: do those that are active, "
                           "pulse with their momentum as you go on, and complete_task at their end. Choose on_failure for each branch: fail, skip or "
                           "continue. Subscribe to flow://sessions/ID or ask flow_status to see how it gets on, follow its recommendations, and archive the "

@@ -148,7 +148,8 @@ def driven(f, m, subscribe):
     check(n > 0, 'it was seen to change')
     graph = {t['id']: t for t in s['graph']}
     equal({i: graph[i]['state'] for i in graph if i.startswith(('bad', 'after'))},
-          {'bad-fail': 'failed', 'after-fail': 'failed', 'bad-skip': 'failed', 'after-skip': 'cancelled', 'bad-continue': 'failed', 'after-continue': 'completed'})
+          {'bad-fail': 'failed', 'after-fail': 'failed', 'bad-skip': 'failed', 'after-skip': 'cancelled',
+           'bad-continue': 'failed', 'after-continue': 'completed'})
     equal({t['state'] for i, t in graph.items() if not i.startswith(('bad', 'after'))}, {'completed'})
     lines = sum(int(t['result']) for i, t in graph.items() if i.startswith('count-'))
     check(lines > 1000)
