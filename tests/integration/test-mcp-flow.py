@@ -198,6 +198,54 @@ def what_was_answered_outlives_flowd():
 
 
 @test
+def who_goes_away_takes_nothing_back():
+    with instance() as f:
+        for n in range(20):
+            with client(f) as m:
+                m.send('tools/call', name='create_session', arguments={'sessionId': 'gone%d' % n})
+                id = m.send('tools/call', name='create_session', arguments={'sessionId': 'cancelled%d' % n})
+                m.notify('notifications/cancelled', requestId=id)
+                if n % 2:
+                    m.request('ping')  # it was read, and is on its way to the disk
+        with client(f) as m:
+            wait_until(lambda: {s['id'] for s in m.tool('session_list')['sessions']} >= {'%s%d' % (k, n) for k in ('gone', 'cancelled')
+                                                                                         for n in range(1, 20, 2)})
+
+
+@test
+def sessions_of_others_are_looked_at_only():
+    if os.getuid() != 0:
+        skip('needs root, to be somebody else')
+    import grp
+    groups = [g.gr_name for g in grp.getgrall() if g.gr_gid != 0][:3]
+    code = """
+import os, sys
+sys.path.insert(0, %r)
+from flowtest_mcp import *
+os.setgroups([int(sys.argv[1])]); os.setgid(65534); os.setuid(65534)
+with Mcp(sys.argv[2]) as m:
+    print(json.dumps([[t['name'] for t in m.listed('tools/list', 'tools')], m.call('pulse', sessionId='s', action='x')['structuredContent'],
+                      m.tool('flow_status', sessionId='s')['id'], m.read('flow://sessions/s')['graph'][0]]))
+""" % str(SRC / 'tests' / 'integration')
+    with instance(ObserveGroup=groups[0], SubmitGroup=groups[1], AdminGroup=groups[2]) as f, client(f) as m:
+        m.tool('create_session', sessionId='s')
+        m.tool('add_task', sessionId='s', taskId='t', description='mine', context='a secret', pool='shell', payload='printf secret')
+        m.request('resources/subscribe', uri='flow://sessions/s')
+        equal(watched(m, 's')[1]['graph'][0]['result'], 'secret')
+
+        def ask(group):
+            r = subprocess.run([sys.executable, '-c', code, str(grp.getgrnam(group).gr_gid), f.runtime + '/mcp'], capture_output=True, timeout=60 * SLOW)
+            check(r.returncode == 0, r.stderr.decode())
+            return json.loads(r.stdout)
+        names, answer, id, t = ask(groups[0])
+        equal((answer['code'], id, t['id']), ('NotPermitted', 's', 't'))
+        contains(answer['error'], groups[1])
+        check('flow_status' in names and 'pulse' not in names)
+        check(not {'result', 'payload', 'context'} & set(t), t)
+        check('secret' not in json.dumps(t))
+
+
+@test
 def resources_and_what_is_told_of_them():
     with instance() as f, client(f) as m:
         uris = lambda: [r['uri'] for r in m.listed('resources/list', 'resources') if 'sessions' in r['uri']]
