@@ -231,6 +231,15 @@ unsigned flow_sessions(const Flow *f) {
         return f->n_sessions - f->n_archived;
 }
 
+List *flow_session_list(Flow *f) {
+        return &f->sessions;
+}
+
+uint64_t flow_list_version(const Flow *f) {
+        /* the first only grows; while it stands, the second only falls; while that stands, the third only grows */
+        return (f->last_number * UINT64_C(0x100000001b3) + f->n_sessions) * UINT64_C(0x100000001b3) + f->n_archived;
+}
+
 int flow_keep(Flow *f, FlowSession *s) {
         Kept *k = new0(Kept, 1);
 

@@ -51,6 +51,9 @@ void flow_stop(Flow *f);
 
 FlowSession *flow_find(const Flow *f, const char *id);
 unsigned flow_sessions(const Flow *f); /* that are not archived */
+List *flow_session_list(Flow *f); /* FlowSession.link, archived ones too */
+/* Changes whenever there are other sessions than before, archived or not. */
+uint64_t flow_list_version(const Flow *f);
 
 /* ---- calls: what control, MCP and flowctl ask. Arguments and results are JSON objects; docs/flow.md has them. */
 

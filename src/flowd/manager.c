@@ -482,7 +482,13 @@ static Job *flow_find_job(void *userdata, uint64_t id) {
         return job_table_find(&m->jobs, id);
 }
 
-static const FlowOps flow_ops = { .submit = flow_submit, .cancel = flow_cancel, .find = flow_find_job };
+static void session_changed(void *userdata, const char *session) {
+        Manager *m = userdata;
+
+        mcp_server_session_changed(&m->mcp, session);
+}
+
+static const FlowOps flow_ops = { .submit = flow_submit, .cancel = flow_cancel, .find = flow_find_job, .changed = session_changed };
 
 static int init_loop(Manager *m) {
         Host *h = &m->host;
@@ -593,7 +599,7 @@ int manager_init(Manager *m, const ConfigPaths *paths, LogTarget target, int log
         r = flow_new(&m->host, &m->config->flow, &flow_ops, m, &m->flow);
         if (r < 0)
                 return r;
-        m->server.flow = m->flow;
+        m->server.flow = m->mcp.flow = m->flow;
         manager_apply_limits(m);
         m->host.tap = tap;
         (void) sd_watchdog_enabled(0, &m->watchdog_usec);

@@ -70,6 +70,7 @@ static char *check_list(const McpParameter *p, const JsonMember *m) {
 /* What is wrong with an argument, owned by the caller; NULL where nothing is. *ret_bad says whether there is something. */
 static char *check(const McpParameter *p, const JsonMember *m, bool *ret_bad) {
         int64_t v;
+        double number;
         char *why = NULL;
 
         *ret_bad = true;
@@ -93,6 +94,16 @@ static char *check(const McpParameter *p, const JsonMember *m, bool *ret_bad) {
         case MCP_BOOLEAN:
                 if (m->type != JSON_BOOL)
                         return str_printf("%s must be true or false", p->name);
+                break;
+        case MCP_NUMBER:
+                if (m->type != JSON_NUMBER || json_number(m->value, m->value_size, &number) < 0 || !(number >= (double) p->min && number <= (double) p->max))
+                        return str_printf("%s must be a number from %lld to %lld", p->name, (long long) p->min, (long long) p->max);
+                break;
+        case MCP_ARRAY:
+                if (m->type != JSON_ARRAY)
+                        return str_printf("%s must be an array", p->name);
+                break;
+        case MCP_VALUE:
                 break;
         default:
                 if (m->type != JSON_ARRAY)
@@ -188,6 +199,16 @@ static void put_type(McpText *t, const McpParameter *p) {
                 break;
         case MCP_BOOLEAN:
                 put_raw(t, "\"type\":\"boolean\"");
+                break;
+        case MCP_NUMBER:
+                put_format(t, "\"type\":\"number\",\"minimum\":%lld,\"maximum\":%lld", (long long) p->min, (long long) p->max);
+                break;
+        case MCP_ARRAY:
+                put_raw(t, "\"type\":\"array\",\"items\":");
+                put_raw(t, p->choice ? p->choice : "{}");
+                break;
+        case MCP_VALUE:
+                put_raw(t, "\"type\":[\"string\",\"object\",\"array\",\"number\",\"boolean\"]");
                 break;
         default:
                 put_format(t, "\"type\":\"array\",\"maxItems\":%u,\"items\":{\"type\":\"string\"}", MCP_LIST_ARGUMENT_MAX);

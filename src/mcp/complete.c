@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Completion: the names of pools, workers and the newest jobs, for the arguments of prompts and of resource templates. */
+/* Completion: the names of pools, workers, the newest jobs and sessions, for the arguments of prompts and of resource templates. */
 
 #include <stdio.h>
 
@@ -19,6 +19,17 @@ static void add(Values *v, const char *value) {
                 return;
         if (v->total++ < VALUES_MAX)
                 json_object_array_add(v->array, json_object_new_string(value));
+}
+
+static void add_sessions(const McpServer *s, Values *v) {
+        List *first = flow_session_list(s->flow);
+
+        LIST_FOREACH(l, first) {
+                const FlowSession *session = list_entry(l, FlowSession, link);
+
+                if (!session->archived)
+                        add(v, session->id);
+        }
 }
 
 static void add_pools(const McpServer *s, Values *v) {
@@ -50,6 +61,8 @@ static const struct {
         { "ref/resource", "uri", "flow://pools/{name}", "name", add_pools },
         { "ref/resource", "uri", "flow://workers/{id}", "id", add_workers },
         { "ref/resource", "uri", "flow://jobs/{id}", "id", add_jobs },
+        { "ref/resource", "uri", "flow://sessions/{id}", "id", add_sessions },
+        { "ref/resource", "uri", "flow://sessions/{id}/tasks/{task}", "id", add_sessions },
 };
 
 /* A member that is a string; without a text where it is not there, or is something else. */

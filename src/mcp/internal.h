@@ -217,6 +217,7 @@ struct McpFetch {
         uint64_t offset, length;
         json_object *kept;     /* what memory has */
         char *text;            /* a query, or a URI */
+        FlowCall flow;         /* of a call that waits for a session's change to be stored */
         bool lenient;          /* `answer` is called for failures, too */
         unsigned limit;
 };
@@ -228,6 +229,9 @@ void mcp_fetch_abandon(StoreRequest *r); /* out of memory: answers */
 /* A job's record. */
 void mcp_fetch_job(const McpReply *r, uint64_t job, unsigned want, bool owned, bool resource, const char *text, void (*answer)(McpFetch *f));
 void mcp_fetch_cancel(McpFetch *f);
+/* One that waits for something else; NULL after having answered. Its end is mcp_fetch_free(), where `reply.client` says whether anybody is to be told. */
+McpFetch *mcp_fetch_alloc(const McpReply *r, bool resource, void (*answer)(McpFetch *f));
+void mcp_fetch_free(McpFetch *f);
 McpFetch *mcp_fetch_find(McpClient *c, JsonSpan id);
 
 /* --- provider.c --- */
@@ -265,6 +269,7 @@ typedef struct McpProvider {
 } McpProvider;
 
 extern const McpProvider mcp_own_provider;
+extern const McpProvider mcp_flow_provider;
 void mcp_list(McpRequest *q, McpKind kind);
 void mcp_call_tool(McpRequest *q);
 void mcp_read_resource(McpRequest *q);
@@ -276,6 +281,7 @@ void mcp_resources_list(McpServer *s, McpLister *l);
 void mcp_templates_list(McpServer *s, McpLister *l);
 int mcp_resource_read(McpRequest *q, const char *uri);
 uint64_t mcp_own_resource_state(McpClient *c, const char *uri);
+void mcp_resource_answer(const McpReply *r, const char *uri, json_object *o); /* takes it over */
 void mcp_resource_gone(const McpReply *r, const char *uri);
 void mcp_prompts_list(McpServer *s, McpLister *l);
 int mcp_prompt_get(McpRequest *q, JsonSpan name);
@@ -347,6 +353,15 @@ void mcp_list_changed(McpServer *s, McpKind kind);
 void mcp_resource_updated(McpServer *s, const char *uri, bool (*concerns)(const McpClient *c, void *userdata), void *userdata);
 void mcp_subscriptions_serialize(McpClient *c, struct StateWriter *sw, json_object *o);
 int mcp_subscriptions_deserialize(McpClient *c, const json_object *o);
+
+/* resources-flow.c: sessions */
+void mcp_flow_resources_list(McpServer *s, McpLister *l);
+void mcp_flow_templates_list(McpServer *s, McpLister *l);
+int mcp_flow_resource_read(McpRequest *q, const char *uri);
+uint64_t mcp_flow_resource_state(McpClient *c, const char *uri);
+void mcp_flow_subscriptions_mark(McpServer *s, const char *session);
+/* A call that changes nothing, for whoever that is: its result, or NULL. */
+json_object *mcp_flow_look(const McpReply *r, FlowVerb verb, const char *session, const char *task, bool all);
 
 /* tasks.c */
 bool mcp_wants_task(const McpRequest *q);

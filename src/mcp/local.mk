@@ -13,12 +13,14 @@ libmcp_a_SOURCES = \
 	%D%/provider.c \
 	%D%/reply.c \
 	%D%/resources.c \
+	%D%/resources-flow.c \
 	%D%/server.c %D%/mcp.h \
 	%D%/session.c \
 	%D%/store-call.c \
 	%D%/subscriptions.c \
 	%D%/tasks.c \
 	%D%/tools.c %D%/tools.h \
+	%D%/tools-flow.c \
 	%D%/tools-job.c \
 	%D%/tools-pool.c \
 	%D%/tools-run.c \

@@ -3,6 +3,7 @@
 
 /* The MCP server: a socket that speaks the Model Context Protocol, a JSON-RPC message a line. */
 
+#include "flow/flow.h"
 #include "service/auth.h"
 #include "service/events.h"
 #include "service/spawn.h"
@@ -29,6 +30,7 @@ typedef struct McpServer {
         Host *host;
         JobTable *jobs;
         Router *router;
+        Flow *flow;
         const EventHistory *events; /* the manager's */
         AuthConfig auth;
         McpLimits limits;
@@ -48,6 +50,7 @@ typedef struct McpServer {
         Defer changed;              /* perhaps the pools are others */
         uint64_t pools_hash;        /* of the pools' names */
         struct McpPooled *pooled;   /* what pooled MCP servers offer */
+        uint64_t sessions_seen;     /* what flow_list_version() said last */
 } McpServer;
 
 /* `state_dir` is where the secret is kept. Returns 0 or -errno. */
@@ -65,6 +68,8 @@ void mcp_server_stop(McpServer *s);
 void mcp_server_catalog(McpServer *s);
 /* A notification of one of them, as it stands. */
 void mcp_server_notify(McpServer *s, Pool *p, Worker *w, const char *text, size_t size);
+/* A session has changed, as FlowOps.changed tells: those who subscribed to it are told at the next look. */
+void mcp_server_session_changed(McpServer *s, const char *session);
 /* Reads from the clients again, after Host.hold. */
 void mcp_server_resume(McpServer *s);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Prompts: what a person picks to have a model look into a pool, or into a failure, with what flowd knows of it in the message. */
+/* Prompts: what a person picks to have a model look into a pool, or into a failure, or plan a session, with what flowd knows of it in the message. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,19 +8,23 @@
 #include "mcp/tools.h"
 
 #define EVENTS_TOLD 20U /* of a pool */
+#define ARGUMENT_MAX 4096U /* bytes of an argument, as it stands in the message */
 
 typedef struct Prompt {
-        const char *name, *title, *description, *argument, *argument_description;
+        const char *name, *title, *description, *argument, *argument_description, *question;
         void (*get)(McpRequest *q, const char *value);
 } Prompt;
 
 static void get_diagnose(McpRequest *q, const char *value);
 static void get_explain(McpRequest *q, const char *value);
+static void get_plan(McpRequest *q, const char *value);
 
 static const Prompt prompts[] = { /* by name */
         { "diagnose_pool", "Diagnose a pool", "Finds out what ails a pool, from its state, its workers and what happened to it", "pool", "The pool's name",
-          get_diagnose },
-        { "explain_failure", "Explain a failure", "Explains why a job failed, and what to do about it", "job", "The job's id", get_explain },
+          "Which pool?", get_diagnose },
+        { "explain_failure", "Explain a failure", "Explains why a job failed, and what to do about it", "job", "The job's id", "Which job?", get_explain },
+        { "plan_session", "Plan a session", "Makes a goal into a session: a graph of tasks that flowd runs, and that the model does and tells of", "goal",
+          "What is to be reached", "What is to be reached?", get_plan },
 };
 
 void mcp_prompts_list(McpServer *s, McpLister *l) {
@@ -142,12 +146,36 @@ static void get_explain(McpRequest *q, const char *value) {
                 mcp_fetch_job(&q->reply, id, 0, false, true, strempty(uri), answer_explain);
 }
 
+/* What tasks can be run on, and what is under way already. */
+static void get_plan(McpRequest *q, const char *value) {
+        const McpServer *s = q->reply.client->server;
+        json_object *facts = mcp_flow_look(&q->reply, VERB_LIST, NULL, NULL, false), *pools = json_object_new_array();
+        _cleanup_free_ char *text = NULL;
+
+        text = str_printf("Plan this goal as a flowd session: %s\n\n"
+                          "Below are the pools that can run tasks, with their worker types and methods, and the sessions that there are. First look "
+                          "whether one of them has that goal already. Then break the goal down into tasks, each with one result that can be checked, and "
+                          "submit the whole graph with one call of add_tasks: for each task an id, a description, dependencies (only true ones: what does "
+                          "not depend on each other runs at the same time), a weight from 1 to 10, and, where a pool can do it, pool or method with a payload; "
+                          "${task.ID.result} in a payload is the result of a dependency. Tasks without a pool are yours: do those that are active, "
+                          "pulse with their momentum as you go on, and complete_task at their end. Choose on_failure for each branch: fail, skip or "
+                          "continue. Subscribe to flow://sessions/ID or ask flow_status to see how it gets on, follow its recommendations, and archive the "
+                          "session with session_archive when the goal is reached. Show me the graph before you submit it.",
+                          value);
+        if (!facts)
+                facts = json_object_new_object();
+        LIST_FOREACH(l, s->router->pools)
+                json_object_array_add(pools, object_of_pool(list_entry(l, Pool, link)));
+        json_object_object_add(facts, "pools", pools);
+        answer(&q->reply, "A goal as a graph of tasks", strempty(text), "flow://sessions", facts);
+}
+
 /* --- arguments, asked for where they are missing --- */
 
 static bool find_text(JsonSpan object, const char *name, char **ret) {
         JsonMember m;
 
-        return object.p && json_find(object, name, &m) > 0 && m.type == JSON_STRING && m.value_size <= JOB_NAME_MAX &&
+        return object.p && json_find(object, name, &m) > 0 && m.type == JSON_STRING && m.value_size <= ARGUMENT_MAX &&
                json_span_text((JsonSpan) { m.value, m.value_size }, ret) >= 0;
 }
 
@@ -179,7 +207,7 @@ static void ask(McpRequest *q, const Prompt *p) {
 
         (void) mcp_result_begin(&q->reply, &t, "input_required");
         put_format(&t, ",\"inputRequests\":{\"%s\":{\"method\":\"elicitation/create\",\"params\":{\"mode\":\"form\",\"message\":", p->argument);
-        put_text(&t, pools ? "Which pool?" : "Which job?");
+        put_text(&t, p->question);
         put_format(&t, ",\"requestedSchema\":{\"type\":\"object\",\"properties\":{\"%s\":{\"type\":\"string\",\"description\":", p->argument);
         put_text(&t, p->argument_description);
         if (pools && !list_empty(s->router->pools)) {

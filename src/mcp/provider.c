@@ -13,7 +13,7 @@
 #define CURSOR_MAX (MCP_URI_MAX + 32U)
 #define LIST_TTL_MS 5000U
 
-static const McpProvider *const providers[] = { &mcp_own_provider, &mcp_pooled_provider };
+static const McpProvider *const providers[] = { &mcp_own_provider, &mcp_flow_provider, &mcp_pooled_provider };
 
 static const char *const list_names[_MCP_KIND_MAX] = {
         [MCP_TOOLS] = "tools",

@@ -152,6 +152,10 @@ static void answer(const McpReply *r, const char *uri, json_object *o) {
         mcp_result_end(r, &t);
 }
 
+void mcp_resource_answer(const McpReply *r, const char *uri, json_object *o) {
+        answer(r, uri, o);
+}
+
 static json_object *events_object(const McpServer *s) {
         const EventHistory *h = s->events;
         json_object *o = json_object_new_object(), *a = json_object_new_array();

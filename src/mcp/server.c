@@ -104,10 +104,11 @@ static uint64_t hash_pools(const McpServer *s) {
 
 static void on_changed(Defer *d) {
         McpServer *s = CONTAINER_OF(d, McpServer, changed);
-        uint64_t h = hash_pools(s);
+        uint64_t h = hash_pools(s), sessions = s->flow ? flow_list_version(s->flow) : 0;
 
-        if (h != s->pools_hash) {
+        if (h != s->pools_hash || sessions != s->sessions_seen) {
                 s->pools_hash = h;
+                s->sessions_seen = sessions;
                 mcp_list_changed(s, MCP_RESOURCES);
         }
         mcp_pooled_refresh(s);
@@ -213,6 +214,14 @@ void mcp_server_catalog(McpServer *s) {
 void mcp_server_pool_gone(McpServer *s) {
         LIST_FOREACH(l, &s->clients)
                 pool_closed(list_entry(l, McpClient, link));
+}
+
+void mcp_server_session_changed(McpServer *s, const char *session) {
+        if (s->fd < 0) /* not yet, or no more */
+                return;
+        hot_defer(&s->host->hot, &s->changed);
+        if (s->watch.armed)
+                mcp_flow_subscriptions_mark(s, session);
 }
 
 void mcp_server_resume(McpServer *s) {

@@ -10,7 +10,7 @@
 
 #include "mcp/tools.h"
 
-static void fetch_free(McpFetch *f) {
+void mcp_fetch_free(McpFetch *f) {
         list_remove(&f->link);
         store_request_free(f->found);
         json_object_put(f->kept);
@@ -68,7 +68,7 @@ static void finish(McpFetch *f) {
                         tool_failed(&f->reply, NULL, "NotPermitted", "job %s is another user's", job_id_format(f->job, id));
         } else
                 f->answer(f);
-        fetch_free(f);
+        mcp_fetch_free(f);
 }
 
 static void on_synced(StoreRequest *r) {
@@ -112,28 +112,41 @@ static void on_done(StoreRequest *r) {
         store_submit(f->server->jobs->store, sync);
 }
 
-McpFetch *mcp_fetch_new(const McpReply *r, StoreOp op, bool resource, void (*answer)(McpFetch *f), StoreRequest **ret) {
+static void no_memory(const McpReply *r, bool resource) {
+        if (resource)
+                mcp_error(r, JSONRPC_INTERNAL_ERROR, NULL, "out of memory");
+        else
+                tool_no_memory(r);
+}
+
+McpFetch *mcp_fetch_alloc(const McpReply *r, bool resource, void (*answer)(McpFetch *f)) {
         McpServer *s = r->client->server;
         McpFetch *f = new0(McpFetch, 1);
-        StoreRequest *q = f ? store_request_new(op, on_done, f) : NULL;
-        char *id = strndup(r->id.p, r->id.size);
+        char *id = f ? strndup(r->id.p, r->id.size) : NULL;
 
-        if (!f || !q || !id) {
+        if (!id) {
                 free(f);
-                free(id);
-                store_request_free(q);
-                if (resource)
-                        mcp_error(r, JSONRPC_INTERNAL_ERROR, NULL, "out of memory");
-                else
-                        tool_no_memory(r);
+                no_memory(r, resource);
                 return NULL;
         }
         *f = (McpFetch) { .server = s, .reply = *r, .id = id, .answer = answer, .resource = resource };
         f->reply.id.p = id;
         list_append(&r->client->fetches, &f->link);
         s->n_fetches++;
-        *ret = q;
         return f;
+}
+
+McpFetch *mcp_fetch_new(const McpReply *r, StoreOp op, bool resource, void (*answer)(McpFetch *f), StoreRequest **ret) {
+        McpFetch *f = mcp_fetch_alloc(r, resource, answer);
+
+        if (!f)
+                return NULL;
+        *ret = store_request_new(op, on_done, f);
+        if (*ret)
+                return f;
+        no_memory(r, resource);
+        mcp_fetch_free(f);
+        return NULL;
 }
 
 void mcp_fetch_start(StoreRequest *r) {
@@ -152,7 +165,7 @@ void mcp_fetch_abandon(StoreRequest *r) {
                 mcp_error(&f->reply, JSONRPC_INTERNAL_ERROR, NULL, "out of memory");
         else
                 tool_no_memory(&f->reply);
-        fetch_free(f);
+        mcp_fetch_free(f);
 }
 
 void mcp_fetch_job(const McpReply *r, uint64_t job, unsigned want, bool owned, bool resource, const char *text, void (*answer)(McpFetch *f)) {

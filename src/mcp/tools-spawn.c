@@ -47,10 +47,7 @@ static void answer_spawned(McpFetch *f) {
 /* The request was filled in by nobody: it goes, and its fetch with it, without an answer. */
 static void drop_fetch(McpFetch *f, StoreRequest *keep) {
         store_request_free(keep);
-        list_remove(&f->link);
-        f->server->n_fetches--;
-        free(f->id);
-        free(f);
+        mcp_fetch_free(f);
 }
 
 static void spawn(McpRequest *q, const PoolSpawn *spec) {

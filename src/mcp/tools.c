@@ -175,12 +175,11 @@ static void put_annotations(McpText *t, const McpTool *tool) {
                    tool->annotations & (TOOL_IDEMPOTENT | TOOL_READ_ONLY) ? "true" : "false", tool->annotations & TOOL_OPEN_WORLD ? "true" : "false");
 }
 
-void mcp_tools_list(McpServer *s, McpLister *l) {
+void tools_list(const McpTool *tools, size_t n, McpLister *l) {
         McpVersion v = l->reply->version;
 
-        (void) s;
-        for (size_t i = 0; i < mcp_n_tools; i++) {
-                const McpTool *tool = &mcp_tools[i];
+        for (size_t i = 0; i < n; i++) {
+                const McpTool *tool = &tools[i];
 
                 if (mcp_level(l->reply) < tool->level || !mcp_list_want(l, tool->name))
                         continue;
@@ -200,6 +199,11 @@ void mcp_tools_list(McpServer *s, McpLister *l) {
         }
 }
 
+void mcp_tools_list(McpServer *s, McpLister *l) {
+        (void) s;
+        tools_list(mcp_tools, mcp_n_tools, l);
+}
+
 /* --- calls --- */
 
 static void not_permitted(const McpReply *r, const McpTool *t) {
@@ -208,14 +212,14 @@ static void not_permitted(const McpReply *r, const McpTool *t) {
         tool_failed(r, NULL, "NotPermitted", "%s needs membership of the group '%s'", t->name, strna(group));
 }
 
-int mcp_tool_call(McpRequest *q, JsonSpan name) {
+int tools_call(const McpTool *tools, size_t n, McpRequest *q, JsonSpan name) {
         _cleanup_free_ char *why = NULL;
         const McpTool *t = NULL;
         McpArguments a;
 
-        for (size_t i = 0; !t && i < mcp_n_tools; i++)
-                if (json_span_is(name, mcp_tools[i].name))
-                        t = &mcp_tools[i];
+        for (size_t i = 0; !t && i < n; i++)
+                if (json_span_is(name, tools[i].name))
+                        t = &tools[i];
         if (!t)
                 return 0;
         if (mcp_level(&q->reply) < t->level)
@@ -227,6 +231,10 @@ int mcp_tool_call(McpRequest *q, JsonSpan name) {
         else
                 mcp_error(&q->reply, JSONRPC_INVALID_PARAMS, NULL, "%s: %s", t->name, why ? why : "out of memory");
         return 1;
+}
+
+int mcp_tool_call(McpRequest *q, JsonSpan name) {
+        return tools_call(mcp_tools, mcp_n_tools, q, name);
 }
 
 /* --- answers --- */

@@ -5,7 +5,7 @@
 
 #include "mcp/internal.h"
 
-#define MCP_TOOL_PARAMS_MAX 16U
+#define MCP_TOOL_PARAMS_MAX 20U
 #define MCP_LIST_ARGUMENT_MAX 1000U     /* elements of an argument that is a list */
 #define MCP_OUTPUT_MAX (1024U * 1024U)  /* bytes of a result in an answer; the rest is for job_result */
 #define MCP_OUTPUT_HEAD (64U * 1024U)   /* bytes of one above that, so that there is something to look at */
@@ -19,6 +19,9 @@ typedef enum McpType {
         MCP_BOOLEAN,
         MCP_STRINGS,  /* a list of names */
         MCP_PAYLOADS, /* a list of strings of any length */
+        MCP_NUMBER,   /* from min to max, whole or not */
+        MCP_ARRAY,    /* a list; what is in it is checked by whom it is for */
+        MCP_VALUE,    /* anything, likewise */
         _MCP_TYPE_MAX,
 } McpType;
 
@@ -26,9 +29,9 @@ typedef struct McpParameter {
         const char *name;
         McpType type;
         bool required;
-        int64_t min, max;      /* INTEGER */
+        int64_t min, max;      /* INTEGER, NUMBER */
         const char *fallback;  /* the default, as JSON; NULL: none */
-        const char *choice;    /* STRING: a JSON array of what is allowed; NULL: anything */
+        const char *choice;    /* STRING: a JSON array of what is allowed; ARRAY: the schema of its elements; NULL: anything */
         const char *description;
 } McpParameter;
 
@@ -78,6 +81,9 @@ static inline uint64_t mcp_output_max(const McpServer *s) {
 void tool_put_content(McpText *t, McpVersion v, const McpText *structured, const char *link, bool failed);
 void mcp_tools_list(McpServer *s, McpLister *l);
 int mcp_tool_call(McpRequest *q, JsonSpan name);
+/* The same of any table that is sorted by name. */
+void tools_list(const McpTool *tools, size_t n, McpLister *l);
+int tools_call(const McpTool *tools, size_t n, McpRequest *q, JsonSpan name);
 /* Answers with structured content, which is taken over, and the same as text. */
 void tool_answer(const McpReply *r, json_object *structured, bool failed);
 /* With {..., "status": "failed", "error": TEXT}, to which `more` (taken over, may be NULL) is added. */

@@ -21,6 +21,7 @@ integration_tests += \
 	%D%/test-mcp-worker.py \
 	%D%/test-mcp-bridge.py \
 	%D%/test-mcp-sdk.py \
+	%D%/test-mcp-flow.py \
 	%D%/test-mcp.py \
 	%D%/test-payload.py \
 	%D%/test-pool.py \

@@ -49,8 +49,8 @@ def run(era):
         check(set(s['tools']) >= {'pool_list', 'pool_execute', 'pool_execute_batch', 'job_submit'})
         equal((s['pools'], s['output'], s['progress'], s['many'], s['batch'], s['later']), (['hot'], 'hällo', True, True, 2, 'later'))
         equal((s['failed'], s['unknown']), ([True, 'failed'], -32602))
-        equal((s['resources'], s['templates'], s['read']), (['flow://events', 'flow://pools/hot'], 3, 'hot'))
-        equal((s['prompts'], s['messages'], s['completion']), (['diagnose_pool', 'explain_failure'], 2, ['hot']))
+        equal((s['resources'], s['templates'], s['read']), (['flow://events', 'flow://pools/hot', 'flow://sessions'], 5, 'hot'))
+        equal((s['prompts'], s['messages'], s['completion']), (['diagnose_pool', 'explain_failure', 'plan_session'], 2, ['hot']))
         equal((s['cancelled'], s['errors']), ('cancelled', []))
         wait_until(lambda: f.pool('hot')['running'] == 0, 20, 'the cancelled job to end')
 
