@@ -3,8 +3,8 @@
 /*
  * What outlives a restart. Pools that were spawned have a row each, written when they are spawned and removed when they are closed (spawned.c). The rest
  * are items: each is one JSON text, made whole and written when it differs from what was written last: at most every PERSIST_USEC, sooner after
- * something has happened, when flowd stops, and before an operator who has changed something on the control socket is answered. When flowd is killed, what has changed since is lost, and only that; nothing of it is
- * needed for a job.
+ * something has happened, when flowd stops, and before an operator who has changed something on the control socket is answered. When flowd is
+ * killed, what has changed since is lost, and only that; nothing of it is needed for a job.
  *
  * A write that fails is tried again at the next turn. Times are kept as CLOCK_REALTIME, because the other clock begins anew with each boot.
  */

@@ -470,7 +470,8 @@ void cached_purged(JobTable *t, const char *method, const char *worker_type) {
                 Flight *f = list_entry(l, Flight, link);
                 bool runs = f->state == FLIGHT_RUNNING && f->leader && f->leader->state == JOB_RUNNING;
 
-                if ((method && !streq(strempty(f->method), method)) || (worker_type && !streq(f->worker_type, worker_type)) || (!runs && f->state != FLIGHT_DONE))
+                if ((method && !streq(strempty(f->method), method)) || (worker_type && !streq(f->worker_type, worker_type)) ||
+                    (!runs && f->state != FLIGHT_DONE))
                         continue;
                 if (runs)
                         f->leader->unkept = true;
