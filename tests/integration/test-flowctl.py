@@ -758,7 +758,7 @@ def with_flowd_jobs_run_and_their_end_is_the_status():
         equal(f.flowctl('run', '-p', 'zoo', 'hello', check_status=OK).stdout, b'hello')
         id = text(f.flowctl('submit', '-p', 'zoo', '--session=a\nb', 'hello', check_status=OK)).strip()
         contains(text(f.flowctl('job', 'show', id, check_status=OK)), ' Session: a\\x0ab\n')
-        equal(f.flowctl('run', '-p', 'zoo', '--session=' + 255 * 's', '--key=' + 255 * 'k', 'hello', check_status=OK).stdout, b'hello')
+        equal(f.flowctl('run', '-p', 'zoo', '--session=' + 255 * 's', '--durable', '--key=' + 255 * 'k', 'hello', check_status=OK).stdout, b'hello')
         equal(f.flowctl('run', '-p', 'cat', input=b'a\nb\n', check_status=OK).stdout, b'a\nb\n')
         equal(f.flowctl('run', '-p', 'cat', '--each', 'a', 'b', check_status=OK).stdout, b'a\nb\n')
         big = os.urandom(3 * MiB)
