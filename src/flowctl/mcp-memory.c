@@ -53,7 +53,7 @@ static Remembered *remembered_free(Remembered *r) {
 static Remembered *remembered_add(List *l, JsonSpan text, const char *line, size_t size) {
         Remembered *r = calloc(1, sizeof(Remembered) + text.size + 1);
 
-        if (!r || (line && !(r->line = strndup(line, size)))) {
+        if (!r || (line && !(r->line = memdup_text(line, size)))) {
                 free(r);
                 return NULL;
         }
@@ -94,7 +94,7 @@ void mcp_memory_done(McpMemory *m) {
 /* --- from the client --- */
 
 static int keep(char **where, const char *line, size_t size) {
-        char *copy = strndup(line, size);
+        char *copy = memdup_text(line, size);
 
         if (!copy)
                 return -ENOMEM;
@@ -140,7 +140,7 @@ static int sent_request(McpMemory *m, const JsonrpcMessage *msg, const char *lin
         f->listen = method == MCP_LISTEN;
         /* of a batch none is sent again: its answers would come in no batch */
         f->once = size > MCP_REPLAY_MAX || !alone || (method == MCP_TOOLS_CALL && !only_reads(&p));
-        if ((away || !f->once) && !(f->line = strndup(line, size)))
+        if ((away || !f->once) && !(f->line = memdup_text(line, size)))
                 return -ENOMEM;
         f->waits = away;
         m->kept += away ? size : 0;

@@ -9,7 +9,7 @@
 
 int mcp_call_serialize(McpCall *call, StateWriter *sw, json_object *o) {
         json_object *jobs = json_object_new_array();
-        _cleanup_free_ char *id = strndup(call->reply.id.p, call->reply.id.size);
+        _cleanup_free_ char *id = memdup_text(call->reply.id.p, call->reply.id.size);
 
         if (call->kind == MCP_CALL_CLOSE) {
                 json_object_put(jobs);

@@ -253,9 +253,9 @@ McpCall *mcp_call_new(const McpRequest *q, McpCallKind kind, unsigned n) {
 
         if (!call)
                 return NULL;
-        id = strndup(q->reply.id.p, q->reply.id.size);
+        id = memdup_text(q->reply.id.p, q->reply.id.size);
         if (q->meta.progress.p)
-                call->progress = strndup(q->meta.progress.p, q->meta.progress.size);
+                call->progress = memdup_text(q->meta.progress.p, q->meta.progress.size);
         if (!id || (q->meta.progress.p && !call->progress)) {
                 free(id);
                 mcp_call_free(call);

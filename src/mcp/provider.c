@@ -57,7 +57,7 @@ static int cursor_parse(JsonSpan span, McpKind kind, size_t *ret_provider, char 
                 r = base64_decode(text, strlen(text), &bytes, &size);
         if (r < 0)
                 return r == -ENOMEM ? r : -EINVAL;
-        key = strndup(bytes, size);
+        key = memdup_text(bytes, size);
         if (!key)
                 return -ENOMEM;
         if (sscanf(key, "%u %u %n", &k, &provider, &at) != 2 || at == 0 || k != kind || provider >= ELEMENTSOF(providers) || strlen(key) != size)

@@ -122,7 +122,7 @@ static void no_memory(const McpReply *r, bool resource) {
 McpFetch *mcp_fetch_alloc(const McpReply *r, bool resource, void (*answer)(McpFetch *f)) {
         McpServer *s = r->client->server;
         McpFetch *f = new0(McpFetch, 1);
-        char *id = f ? strndup(r->id.p, r->id.size) : NULL;
+        char *id = f ? memdup_text(r->id.p, r->id.size) : NULL;
 
         if (!id) {
                 free(f);

@@ -111,7 +111,7 @@ static void put_listen_meta(McpText *t, const McpListen *listen) {
 static McpListen *listen_new(McpClient *c, JsonSpan id) {
         McpListen *listen = new0(McpListen, 1);
 
-        if (!listen || !(listen->id = strndup(id.p, id.size))) {
+        if (!listen || !(listen->id = memdup_text(id.p, id.size))) {
                 free(listen);
                 return NULL;
         }

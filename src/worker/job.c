@@ -56,7 +56,7 @@ void job_progress(Job *j, uint32_t millionths, const char *text, size_t size) {
         size = utf8_cut(text, size, JOB_ERROR_TEXT_MAX);
         j->progress = millionths;
         if (size > 0) {
-                char *copy = strndup(text, size);
+                char *copy = memdup_text(text, size);
 
                 if (copy) {
                         free(j->progress_text);

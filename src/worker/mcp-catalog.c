@@ -198,7 +198,7 @@ int mcp_page_read(McpList l, JsonSpan result, size_t size_max, JsonBuffer *text,
         if (r < 0)
                 return -EBADMSG;
         if (r > 0 && next.type == JSON_STRING) {
-                cursor = strndup(next.value, next.value_size);
+                cursor = memdup_text(next.value, next.value_size);
                 if (!cursor)
                         return -ENOMEM;
         }

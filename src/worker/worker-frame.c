@@ -146,7 +146,7 @@ static int on_result(Worker *w, Frame *f) {
         r.final = !retry && r.status == FRAME_FAILED;
         const FrameItem *e = &f->meta.items[FRAME_META_ERROR];
         if (e->data && utf8_valid(e->data, e->size))
-                r.error = strndup((const char *) e->data, utf8_cut(e->data, e->size, JOB_ERROR_TEXT_MAX));
+                r.error = memdup_text(e->data, utf8_cut(e->data, e->size, JOB_ERROR_TEXT_MAX));
         if (f->size > w->type->result_max) {
                 char a[16], b[16];
 

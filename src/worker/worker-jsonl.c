@@ -59,7 +59,7 @@ static void on_result(Worker *w, WorkerSlot *s, JsonlMessage *m) {
                         .final = m->retry_said && !m->retry };
 
         if (m->type == JSONL_ERROR)
-                r.error = strndup(strempty(m->data), utf8_cut(strempty(m->data), m->size, JOB_ERROR_TEXT_MAX)); /* kept for long: short */
+                r.error = memdup_text(strempty(m->data), utf8_cut(strempty(m->data), m->size, JOB_ERROR_TEXT_MAX)); /* kept for long: short */
         else if (m->size > w->type->result_max) {
                 char a[16], b[16];
 

@@ -66,7 +66,7 @@ int mcp_worker_ask(Worker *w, const JsonrpcMessage *msg, JsonBuffer *b) {
                 return jsonrpc_append_error(b, msg->id, JSONRPC_INTERNAL_ERROR, nobody, (JsonSpan) {});
         if (!q)
                 return jsonrpc_append_error(b, msg->id, JSONRPC_INTERNAL_ERROR, "too many questions wait for their answers", (JsonSpan) {});
-        q->request = strndup(msg->id.p, msg->id.size);
+        q->request = memdup_text(msg->id.p, msg->id.size);
         if (!q->request)
                 return -ENOMEM;
         q->id = ++m->question;

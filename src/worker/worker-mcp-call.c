@@ -157,7 +157,7 @@ static char *content_text(JsonSpan result) {
                 if ((b.size > 0 && json_append(&b, "\n", 1) < 0) || append_text(&b, json_object_get_string(text)) < 0)
                         return NULL;
         }
-        return b.size > 0 ? strndup(b.data, utf8_cut(b.data, b.size, JOB_ERROR_TEXT_MAX)) : NULL;
+        return b.size > 0 ? memdup_text(b.data, utf8_cut(b.data, b.size, JOB_ERROR_TEXT_MAX)) : NULL;
 }
 
 /* True where it says isError. */
@@ -246,7 +246,7 @@ void mcp_worker_call_progress(Worker *w, JsonSpan params) {
         if (json_find(params, "message", &message) > 0 && message.type == JSON_STRING)
                 (void) json_unescape(message.value, message.value_size, &text, &size);
         if (!text && !(all > 0)) { /* how much of how much is not known: then how much */
-                text = strndup(progress.value, progress.value_size);
+                text = memdup_text(progress.value, progress.value_size);
                 size = text ? progress.value_size : 0;
         }
         uint32_t millionths = all > 0 && done >= 0 ? (uint32_t) (MIN(done / all, 1.0) * 1e6) : j->progress;

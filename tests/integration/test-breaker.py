@@ -218,7 +218,7 @@ def dumps_core():
             if pattern.read(1) != '|' and not os.access('/tmp', os.W_OK):
                 skip('cores cannot be dumped here')
         f.wait_ready('w')
-        os.kill(f.pids('w')[0], signal.SIGSEGV)
+        os.kill(f.pids('w')[0], signal.SIGABRT)
         p = wait_until(lambda: f.pool('w').get('last_failure') and f.pool('w'))
         equal(p['last_failure_cause'], 'core' if 'core dumped' in p['last_failure'] else 'signal')
 
