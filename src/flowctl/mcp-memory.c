@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "basic/str.h"
 #include "flowctl/mcp-memory.h"
 #include "proto/mcp.h"
 
