@@ -48,8 +48,8 @@ static void check_frame(Frame *f, size_t i) {
         ck_assert_uint_eq(f->size, sizes[i]);
         b = frame_take_blob(f);
         ck_assert_ptr_nonnull(b);
-        for (size_t k = 0; k < sizes[i]; k++)
-                ck_assert_uint_eq(b->data[k], (uint8_t) (i + 1));
+        /* all the same: the first is right, and each equals the next */
+        ck_assert(sizes[i] == 0 || (b->data[0] == (uint8_t) (i + 1) && memcmp(b->data, b->data + 1, sizes[i] - 1) == 0));
 }
 
 /* Feeds `data` in pieces of `piece` bytes and takes every frame as soon as it is whole. */
