@@ -87,7 +87,7 @@ static bool decide(Setup *s, const RouteRequest *q) {
         if (route_decide(&s->router, q, &d, NULL, NULL, &why) < 0 || route_ensure_room(&s->router) < 0)
                 bench_die("%s", strna(why));
         if (d.named)
-                return pool_admits(d.named, q->payload_size, NULL) == 0;
+                return pool_admits(d.named, q->payload_size, NULL, NULL) == 0;
         for (size_t i = 0; i < d.n_chain; i++)
                 if (route_choose_pool(&s->router, &d, q, d.chain[i], d.memo->set->turns + d.chain[i], &s->router.seed, &affinity))
                         return true;
