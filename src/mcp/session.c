@@ -283,7 +283,7 @@ static void handle_request(McpClient *c, const JsonrpcMessage *m, McpBatch *batc
 /* One message that is no batch. */
 static void handle_message(McpClient *c, const char *text, size_t size, McpBatch *batch) {
         const char *why = NULL;
-        JsonrpcMessage m;
+        JsonrpcMessage m = {};
         int r = jsonrpc_parse(text, size, &m, &why);
 
         if (r == 0)

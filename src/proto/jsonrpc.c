@@ -154,6 +154,7 @@ int jsonrpc_parse(const char *text, size_t size, JsonrpcMessage *ret, const char
                 return 0;
         r = collect(text, size, m);
         if (r == -EBADMSG && json_check(text, size, JSON_DEPTH_MAX, &type) == 0) {
+                *ret = (JsonrpcMessage) {};
                 *reterr_reason = type == JSON_ARRAY ? "it is an array" : "it is no object";
                 return -EINVAL;
         }

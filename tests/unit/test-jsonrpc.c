@@ -46,7 +46,7 @@ END_TEST
 
 static void refused(const char *text, int error, const char *id, const char *reason) {
         const char *why = NULL;
-        JsonrpcMessage m = {};
+        JsonrpcMessage m = { .id = error == -EINVAL ? (JsonSpan) { "left over", 9 } : (JsonSpan) {} };
 
         ck_assert_int_eq(jsonrpc_parse(text, strlen(text), &m, &why), error);
         ck_assert_str_eq(why, reason);
