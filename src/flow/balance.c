@@ -11,11 +11,14 @@
 
 #include "flow/session.h"
 
+#define SEQ_BITS 48U
+#define SEQ_MAX ((UINT64_C(1) << SEQ_BITS) - 1)
+
 unsigned flow_session_capacity(const FlowSession *s) {
         return s->limits->capacity[s->detector.state];
 }
 
-static FlowTask *task_of(FlowHeapNode *n) {
+static FlowTask *task_of(HeapNode *n) {
         return n ? CONTAINER_OF(n, FlowTask, node) : NULL;
 }
 
@@ -68,25 +71,31 @@ void flow_session_balance(FlowSession *s, uint64_t now) {
                 flow_session_event(s, t, TASK_EVENT_ACTIVATE, now);
 }
 
+/* The lowest momentum first; of two with the same one the younger goes. */
+static uint64_t movable_key(const FlowTask *t) {
+        return (uint64_t) t->momentum << SEQ_BITS | (SEQ_MAX - MIN(t->seq, SEQ_MAX));
+}
+
 void balance_insert(FlowSession *s, FlowTask *t) {
         if (t->state == TASK_QUEUED && t->n_unmet == 0) {
-                flow_heap_add(&s->ready[t->priority][t->weight], &t->node, t->seq, 0);
+                heap_add(&s->ready[t->priority][t->weight], &t->node, t->seq);
                 s->n_ready++;
         } else if (task_loads(t)) {
                 s->load += t->weight;
                 s->active_momentum += t->momentum;
-                if (!t->work) /* of two with the same momentum the younger goes */
-                        flow_heap_add(&s->movable, &t->node, t->momentum, UINT64_MAX - t->seq);
+                if (!t->work)
+                        heap_add(&s->movable, &t->node, movable_key(t));
         }
 }
 
 void balance_remove(FlowSession *s, FlowTask *t) {
         if (t->state == TASK_QUEUED && t->n_unmet == 0) {
-                flow_heap_remove(&s->ready[t->priority][t->weight], &t->node);
+                heap_remove(&s->ready[t->priority][t->weight], &t->node);
                 s->n_ready--;
         } else if (task_loads(t)) {
                 s->load -= t->weight;
                 s->active_momentum -= t->momentum;
-                flow_heap_remove(&s->movable, &t->node);
+                if (!t->work)
+                        heap_remove(&s->movable, &t->node);
         }
 }

@@ -8,7 +8,6 @@ libflow_sessions_a_SOURCES = \
 	%D%/call.c %D%/call.h \
 	%D%/flow.c %D%/flow.h \
 	%D%/graph.c \
-	%D%/heap.c %D%/heap.h \
 	%D%/internal.h \
 	%D%/json.h \
 	%D%/momentum.c %D%/momentum.h \

@@ -56,8 +56,8 @@ typedef struct FlowSession {
         uint64_t active_momentum; /* sum, of the active ones */
         uint64_t weights, weighted; /* of all but the cancelled: sums of weight, and of weight times momentum */
         unsigned n_running;       /* jobs */
-        FlowHeap ready[_FLOW_PRIORITY_MAX][FLOW_WEIGHT_MAX + 1];
-        FlowHeap movable;             /* active manual tasks, the lowest momentum first */
+        Heap ready[_FLOW_PRIORITY_MAX][FLOW_WEIGHT_MAX + 1];
+        Heap movable;                 /* active manual tasks, the lowest momentum first */
 
         FlowDetector detector;
         bool noted;               /* a pulse or completion that was not judged yet */

@@ -5,7 +5,7 @@
 
 #include "basic/list.h"
 #include "basic/map.h"
-#include "flow/heap.h"
+#include "basic/heap.h"
 #include "flow/momentum.h"
 #include "proto/frame.h"
 
@@ -101,7 +101,7 @@ struct FlowTask {
         size_t n_unmet;          /* dependencies that have not ended well enough */
         unsigned mark;           /* of a walk through the graph */
 
-        FlowHeapNode node;           /* ready: among its priority and weight, by age; active and manual: among those, by momentum */
+        HeapNode node;               /* ready: among its priority and weight, by age; active and manual: among those, by momentum */
         List dirty_link;         /* changed, and not handed to the store yet */
         bool dirty_body;         /* what seldom changes has, too */
         bool stored;             /* the store has a row of it, or was asked for one */
