@@ -290,6 +290,11 @@ def a_forgotten_exclusive_session_gets_another_worker():
         second, how = pid(j, 's')
         equal(how, MISS)
         check(second != first)
+        late = j.submit('w', b'', 'pid', session='t')
+        waits(f, 1)
+        f.call('ForgetSession', session='s')  # the one that waits gets a worker in place of its own
+        third = completed(j.result(late))
+        equal((third.affinity, int(third.payload) in (first, second)), (MISS, False))
 
 
 @test
