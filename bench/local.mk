@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# bench: flowd beside what it can be compared with. Nothing here is built or run except by "make bench".
+# bench: flowd beside what it can be compared with. "make check" builds the programs, so that they go on compiling; only "make bench" runs them.
 # BENCH_FLAGS= is for bench/run: make bench BENCH_FLAGS=--quick
 
-EXTRA_LIBRARIES = libbench.a
+check_LIBRARIES += libbench.a
 libbench_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 libbench_a_SOURCES = %D%/bench.c %D%/bench.h
 
@@ -75,21 +75,7 @@ if HAVE_HIREDIS
 bench_programs += %D%/bench-redis
 endif
 
-EXTRA_PROGRAMS += \
-	%D%/bench-broker \
-	%D%/bench-cache \
-	%D%/bench-codec \
-	%D%/bench-durable \
-	%D%/bench-flow \
-	%D%/bench-gearman \
-	%D%/bench-jsonl-echo \
-	%D%/bench-pingpong \
-	%D%/bench-route \
-	%D%/bench-redis \
-	%D%/bench-spawn \
-	%D%/bench-store
-
-CLEANFILES += libbench.a $(EXTRA_PROGRAMS)
+check_PROGRAMS += $(bench_programs)
 EXTRA_DIST += %D%/documents %D%/kit.py %D%/run %D%/store_rows.py %D%/jsonl-echo.py
 
 .PHONY: bench bench-documents bench-programs

@@ -480,14 +480,18 @@ static void answer_stats(ControlClient *c, StoreCall *call) {
         control_reply(c, o, false);
 }
 
-void method_store_stats(ControlClient *c, json_object *p) {
-        StoreRequest *r = store_call_new(c, STORE_OP_STATS, answer_stats);
+static void call_stats(ControlClient *c, void (*answer)(ControlClient *c, StoreCall *call)) {
+        StoreRequest *r = store_call_new(c, STORE_OP_STATS, answer);
 
-        (void) p;
         if (!r)
                 return;
         c->call->lenient = true; /* how it is, is known in any case */
         store_call_start(r);
+}
+
+void method_store_stats(ControlClient *c, json_object *p) {
+        (void) p;
+        call_stats(c, answer_stats);
 }
 
 static void answer_check(ControlClient *c, StoreCall *call) {
@@ -570,13 +574,8 @@ static void answer_cache_stats(ControlClient *c, StoreCall *call) {
 }
 
 void method_cache_stats(ControlClient *c, json_object *p) {
-        StoreRequest *r = store_call_new(c, STORE_OP_STATS, answer_cache_stats);
-
         (void) p;
-        if (!r)
-                return;
-        c->call->lenient = true;
-        store_call_start(r);
+        call_stats(c, answer_cache_stats);
 }
 
 static void on_cache_listed(StoreCall *call) {

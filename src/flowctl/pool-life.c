@@ -228,12 +228,8 @@ static int64_t done_since(json_object *before, json_object *pool) {
 
 static void monitor_table(Flowctl *c, json_object *pools, json_object *before, uint64_t interval, int argc, char **argv) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, 0 },  { "STATE", 12, 0 },
-                { "WORKERS", 7, SCOLS_FL_RIGHT }, { "BUSY", 4, SCOLS_FL_RIGHT },
-                { "QUEUED", 6, SCOLS_FL_RIGHT },  { "COMPLETED", 5, SCOLS_FL_RIGHT },
-                { "FAILED", 6, SCOLS_FL_RIGHT },  { "JOBS/S", 6, SCOLS_FL_RIGHT },
-                { "P50", 6, SCOLS_FL_RIGHT },     { "P99", 6, SCOLS_FL_RIGHT },
-                { "RESTARTS", 8, SCOLS_FL_RIGHT },
+                { "POOL", 0.2, 0 }, POOL_WORK_COLUMNS, { "JOBS/S", 6, SCOLS_FL_RIGHT },
+                POOL_LATENCY_COLUMNS, { "RESTARTS", 8, SCOLS_FL_RIGHT },
         };
         _cleanup_(table_done) Table t = {};
         char buf[NUMBER_SIZE];
@@ -241,23 +237,15 @@ static void monitor_table(Flowctl *c, json_object *pools, json_object *before, u
         table_init(&t, c, columns, ELEMENTSOF(columns));
         for (size_t i = 0; i < json_length(pools); i++) {
                 json_object *p = json_object_array_get_idx(pools, i);
-                const char *state = strna(json_text(p, "state"));
 
                 if (!is_named(argc, argv, p))
                         continue;
                 table_row(&t);
                 table_cell(&t, COLOUR_BOLD, json_text(p, "name"));
-                table_cell(&t, state_colour(state), state);
-                snprintf(buf, sizeof(buf), "%" PRId64 "/%" PRId64, json_int(p, "workers"), json_int(p, "max"));
-                table_cell(&t, COLOUR_NORMAL, buf);
-                table_cell_count(&t, (uint64_t) json_int(p, "busy"));
-                table_cell_count(&t, (uint64_t) json_int(p, "queued"));
-                table_cell_count(&t, (uint64_t) json_int(p, "completed"));
-                table_cell_count(&t, (uint64_t) (json_int(p, "failed") + json_int(p, "timeout")));
+                pool_table_work(&t, p);
                 snprintf(buf, sizeof(buf), "%.1f", (double) done_since(before, p) * 1e6 / (double) interval);
                 table_cell(&t, COLOUR_NORMAL, before ? buf : "-");
-                table_cell(&t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p50_usec")));
-                table_cell(&t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p99_usec")));
+                pool_table_latency(&t, p);
                 table_cell_count(&t, (uint64_t) json_int(p, "restarts"));
         }
         table_print(&t, c, NULL);

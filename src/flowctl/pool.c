@@ -8,36 +8,42 @@
 #include "flowctl/pool-table.h"
 #include "flowctl/term.h"
 
+void pool_table_work(Table *t, json_object *p) {
+        const char *state = strna(json_text(p, "state"));
+        uint64_t failed = (uint64_t) (json_int(p, "failed") + json_int(p, "timeout"));
+        char buf[NUMBER_SIZE];
+
+        table_cell(t, state_colour(state), state);
+        snprintf(buf, sizeof(buf), "%" PRId64 "/%" PRId64, json_int(p, "workers"), json_int(p, "max"));
+        table_cell(t, COLOUR_NORMAL, buf);
+        table_cell_count(t, (uint64_t) json_int(p, "busy"));
+        table_cell_count(t, (uint64_t) json_int(p, "queued"));
+        table_cell_count(t, (uint64_t) json_int(p, "completed"));
+        table_cell(t, failed > 0 ? COLOUR_YELLOW : COLOUR_NORMAL, format_count(buf, failed));
+}
+
+void pool_table_latency(Table *t, json_object *p) {
+        char buf[NUMBER_SIZE];
+
+        table_cell(t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p50_usec")));
+        table_cell(t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p99_usec")));
+}
+
 void pool_table_print(const Flowctl *c, json_object *pools, const char *what) {
         static const TableColumn columns[] = {
-                { "POOL", 0.2, 0 },    { "TIER", 4, 0 },
-                { "STATE", 8, 0 },                  { "WORKERS", 7, SCOLS_FL_RIGHT },
-                { "BUSY", 4, SCOLS_FL_RIGHT },      { "QUEUED", 6, SCOLS_FL_RIGHT },
-                { "COMPLETED", 5, SCOLS_FL_RIGHT }, { "FAILED", 6, SCOLS_FL_RIGHT },
-                { "P50", 6, SCOLS_FL_RIGHT },       { "P99", 6, SCOLS_FL_RIGHT },
-                { "TYPE", 0.1, SCOLS_FL_TRUNC },
+                { "POOL", 0.2, 0 }, { "TIER", 4, 0 }, POOL_WORK_COLUMNS, POOL_LATENCY_COLUMNS, { "TYPE", 0.1, SCOLS_FL_TRUNC },
         };
         _cleanup_(table_done) Table t = {};
-        char buf[NUMBER_SIZE];
 
         table_init(&t, c, columns, ELEMENTSOF(columns));
         for (size_t i = 0; i < json_length(pools); i++) {
                 json_object *p = json_object_array_get_idx(pools, i);
-                const char *state = strna(json_text(p, "state"));
-                uint64_t failed = (uint64_t) (json_int(p, "failed") + json_int(p, "timeout"));
 
                 table_row(&t);
                 table_cell(&t, COLOUR_BOLD, json_text(p, "name"));
                 table_cell(&t, COLOUR_NORMAL, json_text(p, "tier"));
-                table_cell(&t, state_colour(state), state);
-                snprintf(buf, sizeof(buf), "%" PRId64 "/%" PRId64, json_int(p, "workers"), json_int(p, "max"));
-                table_cell(&t, COLOUR_NORMAL, buf);
-                table_cell_count(&t, (uint64_t) json_int(p, "running"));
-                table_cell_count(&t, (uint64_t) json_int(p, "queued"));
-                table_cell_count(&t, (uint64_t) json_int(p, "completed"));
-                table_cell(&t, failed > 0 ? COLOUR_YELLOW : COLOUR_NORMAL, format_count(buf, failed));
-                table_cell(&t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p50_usec")));
-                table_cell(&t, COLOUR_NORMAL, format_span(buf, (uint64_t) json_int(p, "latency_p99_usec")));
+                pool_table_work(&t, p);
+                pool_table_latency(&t, p);
                 table_cell(&t, COLOUR_DIM, json_text(p, "worker_type"));
         }
         table_print(&t, c, what);

@@ -115,6 +115,11 @@ def wait_until(cond, bound=10, what=None, interval=0.01):
         time.sleep(interval)
 
 
+def wait_since(usec, seconds):
+    """Returns when `seconds` have passed since a time that flowd has told, in microseconds since 1970."""
+    wait_until(lambda: time.time() * 1e6 >= usec + seconds * 1e6, seconds + 10, '%g s to pass' % seconds)
+
+
 def stays(cond, seconds, what=None):
     """Fails if cond() becomes false within `seconds`."""
     end = time.monotonic() + seconds

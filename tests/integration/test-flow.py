@@ -421,8 +421,10 @@ def a_damaged_store_keeps_what_can_be_read():
 @test
 def old_sessions_expire():
     with shell(FlowExpire='1s') as f:
+        begun = time.monotonic()
         f.call('FlowCreate', session='a')
         wait_until(lambda: f.call('FlowList')['sessions'] == [])
+        check(time.monotonic() - begun >= 1, 'it was archived after', time.monotonic() - begun)
         wait_until(lambda: f.call('FlowList', all=True)['sessions'] == [])
         wait_until(lambda: rows(f, 'SELECT count(*) FROM flow_sessions') == [(0,)])
 

@@ -131,6 +131,17 @@ def it_goes_on_after_a_reexec():
 
 
 @test
+def what_it_was_not_told_yet_it_is_told_after_a_reexec():
+    with Hooked(BreakerCrashes=0) as f:
+        for n in range(3):
+            os.kill(wait_until(lambda: f.pids('w'))[0], signal.SIGKILL)
+            wait_until(lambda: f.pool('w')['crashes'] == n + 1)
+            f.wait_told('crash')  # of the first; the others are told a second later
+        f.call('Reexec')
+        wait_until(lambda: sum(int(t['COUNT']) for t in f.told()) == 3, 15, 'all three to be told')
+
+
+@test
 def a_hook_that_cannot_be_is_refused():
     with Hooked() as f:
         for value, says in (('/no/such/program', 'OnFailure=/no/such/program: No such file'), ('relative', 'not an absolute path')):

@@ -48,7 +48,7 @@ def waiting_counts_as_priority():
             queued(f, 1)
             soon = j.submit('w', b'x', 'echo', priority=1000)  # worth 100 s: it goes first
             queued(f, 2)
-            time.sleep(0.4)  # it has grown as old as three steps are worth
+            wait_since(f.job(j.job_id(old))['accepted_usec'], 0.4)  # it has grown older than three steps are worth
             late = [j.submit('w', b'x', 'echo', priority=3) for _ in range(3)]
             queued(f, 5)
         equal(order(j, [old, soon, *late]), [soon, old, *late])
@@ -79,7 +79,7 @@ def without_aging_the_highest_goes_first_for_ever():
         with busy(f, j):
             low = j.submit('w', b'x', 'echo')
             queued(f, 1)
-            time.sleep(0.05)
+            wait_since(f.job(j.job_id(low))['accepted_usec'], 0.05)
             high = [j.submit('w', b'x', 'echo', priority=1) for _ in range(5)]
             queued(f, 6)
         equal(order(j, [low, *high]), [*high, low])

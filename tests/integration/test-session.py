@@ -24,6 +24,21 @@ def waits(f, n, what='parked'):
     wait_until(lambda: f.pool('w')[what] == n, what='%d jobs to be %s' % (n, what))
 
 
+def held_by(f, j, session):
+    """The pid of the session's worker, which has a job of it until the gate is opened; the gate and that job."""
+    mine, _ = pid(j, session)
+    gate = f.gate()
+    return mine, gate, j.submit('w', gate.payload, 'gate', session=session)
+
+
+def behind(f, j, session, n):
+    """As held_by(), and n jobs of the session that wait for the worker."""
+    mine, gate, held = held_by(f, j, session)
+    waiting = [j.submit('w', b'', 'pid', session=session) for _ in range(n)]
+    waits(f, n)
+    return mine, gate, held, waiting
+
+
 @test
 def a_session_stays_with_its_worker():
     with house(Min=4, Max=4) as f, f.jobs() as j:
@@ -59,11 +74,7 @@ def what_is_told_of_it():
 def a_busy_worker_is_waited_for():
     with house(Min=2, Max=2, AffinityWait='1h') as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        mine, _ = pid(j, 's')
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='s')
-        waiting = [j.submit('w', b'', 'pid', session='s') for _ in range(3)]
-        waits(f, 3)
+        mine, gate, held, waiting = behind(f, j, 's', 3)
         other = int(completed(j.run('w', b'', 'pid')).payload)  # the other worker is free, and goes on
         check(other != mine)
         check(not any(i in j.results for i in waiting))
@@ -78,9 +89,7 @@ def a_busy_worker_is_waited_for():
 def but_not_for_longer_than_AffinityWait():
     with house(Min=2, Max=2, AffinityWait='50ms') as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        mine, _ = pid(j, 's')
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='s')
+        mine, gate, held = held_by(f, j, 's')
         wait_until(lambda: f.pool('w')['running'] == 1)
         r = completed(j.run('w', b'', 'pid', session='s'))
         check(int(r.payload) != mine)
@@ -95,9 +104,7 @@ def but_not_for_longer_than_AffinityWait():
 def with_AffinityWait_0_not_at_all_and_with_none_nothing_is_bound():
     with house(Min=2, Max=2, AffinityWait='0') as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        mine, _ = pid(j, 's')
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='s')
+        mine, gate, held = held_by(f, j, 's')
         r = completed(j.run('w', b'', 'pid', session='s'))
         equal((int(r.payload) != mine, r.affinity), (True, FALLBACK))
         gate.open()
@@ -153,11 +160,7 @@ def hits_of_200_sessions_on_16_workers_at_half_load():
 def a_killed_worker_s_sessions_move_at_once():
     with house(Min=3, Max=3, AffinityWait='1h', RestartDelay='10ms') as f, f.jobs() as j:
         f.wait_ready('w', 3)
-        mine, _ = pid(j, 's')
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='s')
-        waiting = [j.submit('w', b'', 'pid', session='s') for _ in range(5)]
-        waits(f, 5)
+        mine, gate, held, waiting = behind(f, j, 's', 5)
         gate.open()  # for its second attempt
         os.kill(mine, signal.SIGKILL)
         got = [completed(j.result(i)) for i in waiting]  # an hour's AffinityWait= is not waited for
@@ -172,11 +175,7 @@ def a_killed_worker_s_sessions_move_at_once():
 def a_draining_worker_s_sessions_move_at_once():
     with house(Min=2, Max=2, AffinityWait='1h') as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        mine, _ = pid(j, 's')
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='s')
-        waiting = [j.submit('w', b'', 'pid', session='s') for _ in range(3)]
-        waits(f, 3)
+        mine, gate, held, waiting = behind(f, j, 's', 3)
         slot = next(w['id'] for w in f.workers('w') if w['pid'] == mine)
         f.call('RecycleWorker', id=slot)  # it works on until its successor is ready, and takes no job then
         for i in waiting:
@@ -189,9 +188,7 @@ def a_draining_worker_s_sessions_move_at_once():
 def cancelled_and_timed_out_while_they_wait_for_it():
     with house(Min=2, Max=2, AffinityWait='1h') as f, f.jobs() as j:
         f.wait_ready('w', 2)
-        pid(j, 's')
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='s')
+        _, gate, held = held_by(f, j, 's')
         a, b, c, d = [j.submit('w', b'', 'pid', session='s', **k) for k in ({}, {'queue_timeout': 100000}, {}, {})]
         ended(j.result(b), 'timeout', code='QueueTimeout')
         waits(f, 3)
@@ -242,10 +239,7 @@ def it_survives_a_reload_and_a_reexec():
     with house(Min=3, Max=3, AffinityWait='1h') as f, f.jobs() as j:
         f.wait_ready('w', 3)
         first = {s: pid(j, s)[0] for s in 'abcde'}
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='a')
-        waiting = [j.submit('w', b'', 'pid', session='a') for _ in range(3)]
-        waits(f, 3)
+        _, gate, held, waiting = behind(f, j, 'a', 3)
         f.write_pool('v', pool('w', 'warm'))
         f.call('Reload')
         f.flowctl('reexec', check_status=0)
@@ -273,10 +267,7 @@ def list_show_and_forget():
         contains(f.flowctl('session', 'list', '--no-legend', check_status=0).stdout.decode(), 'a ', 'w/0', 'w/1')
         contains(f.flowctl('session', 'show', 'a', check_status=0).stdout.decode(), 'session of pool w', '1 hit, 1 miss, 0 fallbacks')
         equal(json.loads(f.flowctl('session', 'list', '--json', check_status=0).stdout)['total'], 2)
-        gate = f.gate()
-        held = j.submit('w', gate.payload, 'gate', session='a')
-        waiting = [j.submit('w', b'', 'pid', session='a') for _ in range(3)]
-        waits(f, 3)
+        _, gate, held, waiting = behind(f, j, 'a', 3)
         f.flowctl('session', 'forget', 'a', check_status=0)
         for i in waiting:  # nothing keeps them any more
             check(completed(j.result(i)).worker != a['worker'])
@@ -299,6 +290,11 @@ def a_forgotten_exclusive_session_gets_another_worker():
         second, how = pid(j, 's')
         equal(how, MISS)
         check(second != first)
+        late = j.submit('w', b'', 'pid', session='t')
+        waits(f, 1)
+        f.call('ForgetSession', session='s')  # the one that waits gets a worker in place of its own
+        third = completed(j.result(late))
+        equal((third.affinity, int(third.payload) in (first, second)), (MISS, False))
 
 
 @test

@@ -396,28 +396,10 @@ def who_may_spawn_may_not_execute_what_they_like():
     with house(conf={'SubmitGroup': '61002'}) as f:
         bad = ({'OnFailure': '/bin/touch %s/run' % f.dir}, {' OnFailure': '/bin/true'}, {'OnFailure ': '/bin/true'}, {'#': 'x'}, {'': 'x'},
                {'Max\nOnFailure': '/bin/true'}, {'QueueMax': '1\nOnFailure=/bin/true'})
-        r, w = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                os.setgroups([61002])
-                os.setgid(61002)
-                os.setuid(61234)
-                out = []
-                with f.control() as c:
-                    for n, settings in enumerate(({'QueueMax': '7'},) + bad):
-                        try:
-                            out.append(c.call('SpawnPool', worker_type='w', name='s%d' % n, settings=settings)['name'])
-                        except ControlError as e:
-                            out.append(e.name)
-                os.write(w, json.dumps(out).encode())
-            finally:
-                os._exit(0)
-        os.close(w)
-        with open(r) as answers:
-            out = json.loads(answers.read())
-        os.waitpid(child, 0)
-        equal([x.split('.')[-1] for x in out], ['s0'] + ['InvalidPool'] * len(bad))
+        out = as_user(f, 61002, [('SpawnPool', {'worker_type': 'w', 'name': 's%d' % n, 'settings': settings})
+                                 for n, settings in enumerate(({'QueueMax': '7'},) + bad)])
+        equal(out[0]['name'], 's0')
+        equal([x.split('.')[-1] for x in out[1:]], ['InvalidPool'] * len(bad))
         equal(spawn(f, name='by-root', settings={'OnFailure': '/bin/true'})['name'], 'by-root')
         equal(names(f), ['by-root', 'configured', 's0'])
 

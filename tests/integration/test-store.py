@@ -484,42 +484,17 @@ def what_others_may():
         id, = submit(f, '-m', 'fail', 'root\'s')
         ended_as(f, id, 'failed')
 
-        def as_user(group, calls):
-            """Makes the calls as another user in that group; returns what each answered, or the error's name."""
-            r, w = os.pipe()
-            child = os.fork()
-            if child == 0:
-                try:
-                    os.setgroups([group])
-                    os.setgid(group)
-                    os.setuid(61234)
-                    out = []
-                    with f.control() as c:
-                        for method, p in calls:
-                            try:
-                                out.append(c.call(method, **p))
-                            except ControlError as e:
-                                out.append(e.name)
-                    os.write(w, json.dumps(out).encode())
-                finally:
-                    os._exit(0)
-            os.close(w)
-            with open(r) as answers:
-                out = json.loads(answers.read())
-            os.waitpid(child, 0)
-            return out
-
         def verdicts(group):
-            return [x if isinstance(x, str) else 'ok' for x in as_user(group, every)]
+            return [x if isinstance(x, str) else 'ok' for x in as_user(f, group, every)]
         every = [('ListJobs', {}), ('ShowJob', {'id': id}), ('StoreStats', {}), ('CacheStats', {}), ('JobResult', {'job': id}), ('Wait', {'job': id}),
                  ('RetryJob', {'id': id}), ('PurgeJobs', {'ids': [NO_JOB]}), ('CheckStore', {}), ('BackupStore', {'path': '/x'}), ('VacuumStore', {}),
                  ('AcceptLoss', {})]
         equal(verdicts(61001), ['ok'] * 4 + ['NotPermitted'] * 8)
         equal(verdicts(61003), ['NotPermitted'] * 12)
         # members of SubmitGroup= may operate: their own jobs, and those of others
-        own = as_user(61002, [('Submit', {'pool': 'zoo', 'method': 'fail', 'payload': 'x'})])[0]['job']
+        own = as_user(f, 61002, [('Submit', {'pool': 'zoo', 'method': 'fail', 'payload': 'x'})])[0]['job']
         ended_as(f, own, 'failed')
-        equal(f.job(own)['uid'], 61234)
+        equal(f.job(own)['uid'], OTHER_USER)
         equal(verdicts(61002), ['ok'] * 8 + ['NotPermitted'] * 4)
 
 

@@ -7,7 +7,7 @@ zoo-mcp.py [--era=legacy|modern] [--start=HOW] [--version=V] [--pages=N] [--list
 --start=exit, mute, error, garbage, early (tells of changes before it is asked), noisy (prints before it is asked)
 --version=V       answers initialize with it
 --pages=N         so many tools a page
---more=TOOLS      more of them; those whose name begins with "read" say readOnlyHint
+--more=TOOLS      more of them; those whose name begins with "read" say readOnlyHint, those with "writ" that they are not
 --uris=PREFIX     it offers other resources, which can be subscribed to, and a template
 --lists=mute, error, garbage, loop (a page is always followed by another), huge (a list that never fits)
 """
@@ -65,12 +65,13 @@ def never():
 
 
 TOOLS = ['echo', 'gate', 'exotic', 'fail', 'rpc-error', 'progress', 'log', 'params', 'pid', 'a/slash', 'crash', 'exit']
+ANNOTATIONS = {'read': b',"annotations":{"readOnlyHint":true}', 'writ': b',"annotations":{"readOnlyHint":false}'}
 
 
 def tools():
     # numbers and an order of members that a tree would lose
     return [b'{"title":"The %(t)s tool","name":"%(t)s","inputSchema":{"type":"object","$comment":1.00,"maximum":12345678901234567890},'
-            b'"description":"Does %(t)s.\\nOr not."%(a)s}' % {b't': t.encode(), b'a': b',"annotations":{"readOnlyHint":true}' if t.startswith('read') else b''}
+            b'"description":"Does %(t)s.\\nOr not."%(a)s}' % {b't': t.encode(), b'a': ANNOTATIONS.get(t[:4], b'')}
             for t in TOOLS + extra]
 
 
