@@ -163,11 +163,17 @@ static void on_lazy(Timer *t) {
 
 /* ---- time */
 
-static void arm(Flow *f, Kept *k) {
-        uint64_t now = realtime_usec(), next = flow_session_next(k->session), expiry;
+/* When it is archived, or removed, for not having changed. */
+static uint64_t expiry(const Flow *f, const FlowSession *s) {
+        return s->n_running > 0 || f->config.expire_usec > USEC_INFINITY - s->updated_usec ? USEC_INFINITY : s->updated_usec + f->config.expire_usec;
+}
 
-        expiry = k->session->n_running > 0 || f->config.expire_usec == USEC_INFINITY ? USEC_INFINITY : k->session->updated_usec + f->config.expire_usec;
-        next = MIN(next, expiry);
+static void arm(Flow *f, Kept *k) {
+        uint64_t now = realtime_usec(), next = flow_session_next(k->session), end = expiry(f, k->session);
+
+        if (end <= now && !flow_accepts(f, NULL)) /* it is due, and cannot be stored now */
+                end = now + FLOW_RETRY_USEC;
+        next = MIN(next, end);
         if (next != USEC_INFINITY)
                 next = now_usec() + (next > now ? next - now : 0);
         if (k->retry_usec > 0)
@@ -210,7 +216,7 @@ static void on_time(Timer *t) {
                 k->retry_usec = 0;
                 run_retry(s, now);
         }
-        if (now >= s->updated_usec + f->config.expire_usec && s->n_running == 0 && flow_accepts(f, NULL)) {
+        if (now >= expiry(f, s) && flow_accepts(f, NULL)) {
                 if (s->archived) {
                         flow_drop(f, s);
                         return;

@@ -428,6 +428,39 @@ def old_sessions_expire():
 
 
 @test
+def without_an_expiry_none_does():
+    with shell(FlowExpire='infinity') as f:
+        f.call('FlowCreate', session='a')
+        f.call('FlowRest', session='a', duration='10ms')  # so that its time comes
+        wait_until(lambda: not show(f, 'a')['rest_mode'])
+        equal(show(f, 'a')['archived'], False)
+
+
+def cpu_seconds(pid):
+    with open('/proc/%d/stat' % pid) as stat:
+        fields = stat.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+@test
+def what_cannot_expire_now_is_not_tried_all_the_time():
+    with shell() as f:
+        f.call('FlowCreate', session='a')
+        f.stop()
+        sql(f, 'DROP TABLE keys')
+        f.write_conf({'FlowExpire': '1s'})
+        f.start()
+        equal(f.status()['state'], 'degraded')
+        wait_until(lambda: time.time() * 1e6 > show(f, 'a')['updated_usec'] + 1e6)
+        spent, until = cpu_seconds(f.pid), time.monotonic() + 2
+        wait_until(lambda: time.monotonic() > until, interval=0.5)
+        check(cpu_seconds(f.pid) - spent < 0.3, 'flowd is busy while it has nothing to do')
+        equal(show(f, 'a')['archived'], False)
+        f.call('AcceptLoss')
+        wait_until(lambda: f.call('FlowList', all=True)['sessions'] == [], 30)
+
+
+@test
 def flowctl_has_a_verb_for_everything():
     with shell() as f:
         ctl = lambda *args, status=0, **keys: f.flowctl('flow', *args, check_status=status, **keys).stdout.decode()
