@@ -254,6 +254,20 @@ def a_pool_that_is_missing_blocks_and_is_waited_for():
 
 
 @test
+def many_that_no_pool_takes_do_not_keep_the_others_back():
+    with shell() as f:
+        lost = [task('lost%d' % n, 'true') | {'pool': 'later'} for n in range(100)]
+        f.call('FlowSubmit', session='s', graph=lost + [task('x', 'echo x')])
+        for _ in range(3):  # each is a time to try again
+            f.call('Reload')
+        wait_until(lambda: states(f, 's')['x'] == 'completed', 8)  # before time itself has brought many tries
+        f.write_pool('later', pool('sh', 'cold', Max=4))
+        for _ in range(4):
+            f.call('Reload')
+        wait_until(lambda: over(f, 's'), 40)
+
+
+@test
 def limits_are_held():
     with shell(FlowSessionsMax=2, FlowTasksMax=3, FlowCapacityWarming=10, FlowExpandWeight=9) as f:
         f.call('FlowCreate', session='a')
