@@ -292,8 +292,10 @@ static bool may_read(const Call *c) {
 
 static int verb_show(Call *c) {
         if (!c->task) {
+                bool own = may_read(c);
+
                 c->call->result = json_object_new_object();
-                json_object_object_add(c->call->result, "session", view_session_whole(c->session, get_bool(c->args, "all") && may_read(c), SHOWN_ENTRIES));
+                json_object_object_add(c->call->result, "session", view_session_whole(c->session, own, own && get_bool(c->args, "all"), SHOWN_ENTRIES));
                 return 0;
         }
         json_object *o = view_session(c->session), *a = json_object_new_array();
