@@ -134,8 +134,10 @@ static void expand(Call *c, FlowTask *const *tasks, size_t n) {
         char *why = NULL;
 
         for (size_t i = 0; i < n; i++) {
-                if (from == 0 || tasks[i]->work || tasks[i]->weight < from || task_ended(tasks[i]) || !has_room(c, tasks[i]->session, 4))
+                if (from == 0 || tasks[i]->work || tasks[i]->weight < from || task_ended(tasks[i]))
                         continue;
+                if (!has_room(c, tasks[i]->session, 4))
+                        break;
                 (void) flow_session_expand(tasks[i]->session, tasks[i], c->now, parts, &why);
                 free(why);
                 why = NULL;

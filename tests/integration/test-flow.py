@@ -283,6 +283,8 @@ def limits_are_held():
         wait_until(lambda: list(states(f, 'a').values()) == ['active'] * 3)
         f.call('FlowAdd', session='a', task={'id': 'heavy', 'weight': 9})
         check('heavy.implement' in states(f, 'a'))
+        f.call('FlowSubmit', session='c', graph=[task('h%d' % n, weight=9) for n in range(98)])  # no room to expand any
+        equal(len(states(f, 'c')), 98)
 
 
 @test
