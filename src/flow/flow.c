@@ -16,6 +16,8 @@
 #include "flow/json.h"
 #include "flow/record.h"
 
+#define PRUNE_MAX 16U /* archived sessions that are removed in one round of the loop */
+
 static void on_flush(Defer *d);
 static void on_time(Timer *t);
 static void on_lazy(Timer *t);
@@ -145,8 +147,33 @@ static void flush(Flow *f) {
         }
 }
 
+/* Removes the archived session that has not changed for the longest time. */
+static bool drop_oldest(Flow *f) {
+        FlowSession *oldest = NULL;
+
+        LIST_FOREACH(l, &f->sessions) {
+                FlowSession *s = list_entry(l, FlowSession, link);
+
+                if (s->archived && s->n_running == 0 && (!oldest || s->updated_usec < oldest->updated_usec))
+                        oldest = s;
+        }
+        if (oldest)
+                flow_drop(f, oldest);
+        return oldest != NULL;
+}
+
+/* Of those that are archived no more are kept than there may be others. Where the limit was lowered they are many, and go little by little. */
+static void prune(Flow *f) {
+        for (unsigned n = 0; n < PRUNE_MAX && f->n_archived > f->config.sessions_max && flow_accepts(f, NULL); n++)
+                if (!drop_oldest(f))
+                        break;
+}
+
 static void on_flush(Defer *d) {
-        flush(CONTAINER_OF(d, Flow, flush));
+        Flow *f = CONTAINER_OF(d, Flow, flush);
+
+        flush(f);
+        prune(f);
 }
 
 static void make_dirty(Flow *f, Kept *k) {

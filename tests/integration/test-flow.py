@@ -444,6 +444,19 @@ def old_sessions_expire():
 
 
 @test
+def archived_sessions_are_not_kept_without_end():
+    with shell(FlowSessionsMax=2) as f:
+        for n in range(6):
+            f.call('FlowSubmit', session='s%d' % n, graph=[task('x', 'sleep 100' if n % 2 else None)])
+            f.call('FlowArchive', session='s%d' % n)
+        f.call('FlowCreate', session='open')
+        wait_until(lambda: {s['id'] for s in f.call('FlowList', all=True)['sessions']} == {'s4', 's5', 'open'})
+        wait_until(lambda: rows(f, 'SELECT count(*) FROM flow_sessions') == [(3,)])
+        killed_and_back(f)
+        equal({s['id'] for s in f.call('FlowList', all=True)['sessions']}, {'s4', 's5', 'open'})
+
+
+@test
 def without_an_expiry_none_does():
     with shell(FlowExpire='infinity') as f:
         f.call('FlowCreate', session='a')
