@@ -360,6 +360,18 @@ def sessions_are_merged_in_one_step():
 
 
 @test
+def a_cycle_over_merged_tasks_is_found():
+    with shell() as f:
+        for n in range(8):  # searches there were in either session
+            a, b = 'a%d' % n, 'b%d' % n
+            f.call('FlowSubmit', session=a, graph=[task('x'), task('y', needs=['x']), task('z')], force=True)
+            f.call('FlowDepend', session=a, task='z', on='y')
+            f.call('FlowSubmit', session=b, graph=[task('t%d' % k) for k in range(n + 1)], force=True)
+            f.call('FlowMerge', session=b, **{'from': a})
+            refused(f, 'FlowDepend', 'FlowRefused', 'x -> y -> x', session=b, task='x', on='y')
+
+
+@test
 def the_example_survives_what_is_killed_half_way():
     example = SRC / 'examples' / 'flow'
     with Flowd(start=False) as f:
