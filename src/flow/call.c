@@ -127,6 +127,8 @@ static int verb_todos(Call *c) {
 
         if (!todos || !json_object_is_type(todos, json_type_array))
                 return call_fail(c, "FlowRefused", "todos must be an array");
+        if (c->session->archived)
+                return call_fail(c, "FlowRefused", "session %s is archived; nothing in it changes any more", c->session->id);
         text = strdup(json_plain(todos));
         if (!text)
                 return call_refused(c, -ENOMEM, NULL);

@@ -360,6 +360,14 @@ def sessions_are_merged_in_one_step():
 
 
 @test
+def what_is_archived_does_not_change():
+    with shell() as f:
+        f.call('FlowCreate', session='s')
+        f.call('FlowArchive', session='s')
+        refused(f, 'FlowTodos', 'FlowRefused', 'archived', session='s', todos=['x'])
+
+
+@test
 def a_cycle_over_merged_tasks_is_found():
     with shell() as f:
         for n in range(8):  # searches there were in either session
