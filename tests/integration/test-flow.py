@@ -368,6 +368,16 @@ def what_is_archived_does_not_change():
 
 
 @test
+def an_archived_session_is_imported_with_nothing_open():
+    with shell() as f:
+        f.call('FlowImport', file=dict(OLD, status='archived'))
+        s = show(f, 'session-2025')
+        equal((s['state'], {t['state'] for t in s['graph']}), ('archived', {'completed', 'cancelled'}))
+        f.call('FlowCreate', session='new')
+        f.call('FlowAdd', session='new', task={'description': 'third'})  # is no duplicate of what is over
+
+
+@test
 def a_cycle_over_merged_tasks_is_found():
     with shell() as f:
         for n in range(8):  # searches there were in either session
