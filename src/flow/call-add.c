@@ -296,11 +296,11 @@ int verb_import(Call *c) {
         s = new_session(c, id);
         if (!s)
                 return 0;
+        if (!has_room(c, s, get_length(get_member(file, "tasks"))))
+                return 0;
         r = transfer_import(s, file, c->now, warnings, &why);
         if (r < 0)
                 return call_refused(c, r, why);
-        if (!has_room(c, s, 0))
-                return 0;
         if (keep(c, TAKE_PTR(s)) < 0)
                 return call_refused(c, -ENOMEM, NULL);
         o = json_object_new_object();

@@ -378,6 +378,16 @@ def an_archived_session_is_imported_with_nothing_open():
 
 
 @test
+def a_session_of_the_largest_size_is_imported_again():
+    with shell() as f:
+        for part in range(2):
+            f.call('FlowSubmit', session='s', graph=[{'id': 't%d-%d' % (part, n)} for n in range(6000)])
+        file = f.call('FlowExport', session='s')['file']
+        f.call('FlowImport', file=file, session='again')
+        equal(f.call('FlowStatus', session='again')['status']['tasks'], 12000)
+
+
+@test
 def a_cycle_over_merged_tasks_is_found():
     with shell() as f:
         for n in range(8):  # searches there were in either session
