@@ -134,8 +134,10 @@ static void expand(Call *c, FlowTask *const *tasks, size_t n) {
         char *why = NULL;
 
         for (size_t i = 0; i < n; i++) {
-                if (from == 0 || tasks[i]->work || tasks[i]->weight < from || task_ended(tasks[i]) || !has_room(c, tasks[i]->session, 4))
+                if (from == 0 || tasks[i]->work || tasks[i]->weight < from || task_ended(tasks[i]))
                         continue;
+                if (!has_room(c, tasks[i]->session, 4))
+                        break;
                 (void) flow_session_expand(tasks[i]->session, tasks[i], c->now, parts, &why);
                 free(why);
                 why = NULL;
@@ -294,11 +296,11 @@ int verb_import(Call *c) {
         s = new_session(c, id);
         if (!s)
                 return 0;
+        if (!has_room(c, s, get_length(get_member(file, "tasks"))))
+                return 0;
         r = transfer_import(s, file, c->now, warnings, &why);
         if (r < 0)
                 return call_refused(c, r, why);
-        if (!has_room(c, s, 0))
-                return 0;
         if (keep(c, TAKE_PTR(s)) < 0)
                 return call_refused(c, -ENOMEM, NULL);
         o = json_object_new_object();

@@ -127,6 +127,8 @@ static int verb_todos(Call *c) {
 
         if (!todos || !json_object_is_type(todos, json_type_array))
                 return call_fail(c, "FlowRefused", "todos must be an array");
+        if (c->session->archived)
+                return call_fail(c, "FlowRefused", "session %s is archived; nothing in it changes any more", c->session->id);
         text = strdup(json_plain(todos));
         if (!text)
                 return call_refused(c, -ENOMEM, NULL);
@@ -292,8 +294,10 @@ static bool may_read(const Call *c) {
 
 static int verb_show(Call *c) {
         if (!c->task) {
+                bool own = may_read(c);
+
                 c->call->result = json_object_new_object();
-                json_object_object_add(c->call->result, "session", view_session_whole(c->session, get_bool(c->args, "all") && may_read(c), SHOWN_ENTRIES));
+                json_object_object_add(c->call->result, "session", view_session_whole(c->session, own, own && get_bool(c->args, "all"), SHOWN_ENTRIES));
                 return 0;
         }
         json_object *o = view_session(c->session), *a = json_object_new_array();

@@ -16,6 +16,8 @@
 #include "flow/json.h"
 #include "flow/record.h"
 
+#define PRUNE_MAX 16U /* archived sessions that are removed in one round of the loop */
+
 static void on_flush(Defer *d);
 static void on_time(Timer *t);
 static void on_lazy(Timer *t);
@@ -145,8 +147,33 @@ static void flush(Flow *f) {
         }
 }
 
+/* Removes the archived session that has not changed for the longest time. */
+static bool drop_oldest(Flow *f) {
+        FlowSession *oldest = NULL;
+
+        LIST_FOREACH(l, &f->sessions) {
+                FlowSession *s = list_entry(l, FlowSession, link);
+
+                if (s->archived && s->n_running == 0 && (!oldest || s->updated_usec < oldest->updated_usec))
+                        oldest = s;
+        }
+        if (oldest)
+                flow_drop(f, oldest);
+        return oldest != NULL;
+}
+
+/* Of those that are archived no more are kept than there may be others. Where the limit was lowered they are many, and go little by little. */
+static void prune(Flow *f) {
+        for (unsigned n = 0; n < PRUNE_MAX && f->n_archived > f->config.sessions_max && flow_accepts(f, NULL); n++)
+                if (!drop_oldest(f))
+                        break;
+}
+
 static void on_flush(Defer *d) {
-        flush(CONTAINER_OF(d, Flow, flush));
+        Flow *f = CONTAINER_OF(d, Flow, flush);
+
+        flush(f);
+        prune(f);
 }
 
 static void make_dirty(Flow *f, Kept *k) {
@@ -163,11 +190,17 @@ static void on_lazy(Timer *t) {
 
 /* ---- time */
 
-static void arm(Flow *f, Kept *k) {
-        uint64_t now = realtime_usec(), next = flow_session_next(k->session), expiry;
+/* When it is archived, or removed, for not having changed. */
+static uint64_t expiry(const Flow *f, const FlowSession *s) {
+        return s->n_running > 0 || f->config.expire_usec > USEC_INFINITY - s->updated_usec ? USEC_INFINITY : s->updated_usec + f->config.expire_usec;
+}
 
-        expiry = k->session->n_running > 0 || f->config.expire_usec == USEC_INFINITY ? USEC_INFINITY : k->session->updated_usec + f->config.expire_usec;
-        next = MIN(next, expiry);
+static void arm(Flow *f, Kept *k) {
+        uint64_t now = realtime_usec(), next = flow_session_next(k->session), end = expiry(f, k->session);
+
+        if (end <= now && !flow_accepts(f, NULL)) /* it is due, and cannot be stored now */
+                end = now + FLOW_RETRY_USEC;
+        next = MIN(next, end);
         if (next != USEC_INFINITY)
                 next = now_usec() + (next > now ? next - now : 0);
         if (k->retry_usec > 0)
@@ -210,7 +243,7 @@ static void on_time(Timer *t) {
                 k->retry_usec = 0;
                 run_retry(s, now);
         }
-        if (now >= s->updated_usec + f->config.expire_usec && s->n_running == 0 && flow_accepts(f, NULL)) {
+        if (now >= expiry(f, s) && flow_accepts(f, NULL)) {
                 if (s->archived) {
                         flow_drop(f, s);
                         return;

@@ -201,6 +201,7 @@ void flow_session_touch(FlowSession *s, FlowTask *t, bool body) {
 
 int flow_session_insert(FlowSession *s, FlowTask *t) {
         t->session = s;
+        t->mark = 0; /* of a walk through another session, perhaps */
         if (!task_ended(t) && index_add(s->index, t) < 0)
                 return -ENOMEM;
         if (map_add_name(&s->tasks_by_id, &t->by_id, t->id) < 0) {

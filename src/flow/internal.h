@@ -7,6 +7,7 @@
 
 #define FLOW_RETRY_USEC (10 * USEC_PER_SEC) /* until a job that no pool took is submitted again */
 #define FLOW_REFUSED_MAX 64U /* of a session, until then: the others are not tried */
+#define FLOW_RETRIED_MAX (FLOW_REFUSED_MAX / 2) /* of these, that were refused before: so that those get their turn which were not tried yet */
 #define FLOW_LAZY_USEC (500 * USEC_PER_MSEC) /* how long progress may wait to be stored */
 
 /* A session with what the room keeps beside it. */
@@ -18,6 +19,7 @@ typedef struct Kept {
         Timer lazy;        /* progress to be stored */
         List calls;        /* that wait for the next change to be stored */
         uint64_t retry_usec; /* when refused jobs are tried again, CLOCK_MONOTONIC; 0: there are none */
+        uint64_t retried_seq; /* of the task that was the last one to be tried again: the next time those after it come first */
         unsigned n_refused; /* since the last time */
         FlowChange *others; /* changes of other sessions that are part of the next one */
         bool whole;        /* it is written anew */

@@ -24,7 +24,8 @@ typedef struct Plan {
         size_t n;
 } Plan;
 
-/* Reads one task, or an array of them. `lenient`: unknown members are no error (an import), and neither is a dependency on what is not there.
+/* Reads one task, or an array of them. `lenient`, an import: unknown members, more than FLOW_PLAN_MAX, and dependencies on
+ * what is not there are no error.
  * Returns 0, or -EINVAL, -ELOOP, -EEXIST, -ENOENT, -ENOMEM with a text for a person (the caller's). */
 int plan_parse(Plan *p, json_object *o, bool lenient, char **reterr);
 /* Checks ids, dependencies, cycles and ${task.ID.result} against the session that it is to be added to (NULL: a new one). */

@@ -412,18 +412,32 @@ void run_ended(Flow *f, FlowSession *s) {
         }
 }
 
-void run_retry(FlowSession *s, uint64_t now) {
+/* Wakes at most `max` of those with numbers from..to. Returns how many they were. */
+static unsigned wake_refused(FlowSession *s, uint64_t from, uint64_t to, unsigned max, uint64_t now) {
         unsigned n = 0;
 
-        kept_of(s)->n_refused = 0;
-        for (List *l = s->tasks.next; l != &s->tasks && n < FLOW_REFUSED_MAX; l = l->next) {
+        for (List *l = s->tasks.next; l != &s->tasks && n < max; l = l->next) {
                 FlowTask *t = list_entry(l, FlowTask, link);
                 char *why = NULL;
 
-                if (!t->refused || t->state != TASK_BLOCKED)
+                if (t->seq < from || t->seq > to || !t->refused || t->state != TASK_BLOCKED)
                         continue;
                 n++;
+                kept_of(s)->retried_seq = t->seq;
                 (void) flow_session_wake_task(s, t, now, &why);
                 free(why);
         }
+        return n;
+}
+
+void run_retry(FlowSession *s, uint64_t now) {
+        Kept *k = kept_of(s);
+        uint64_t last = k->retried_seq;
+        unsigned n;
+
+        k->n_refused = 0;
+        n = wake_refused(s, last + 1, UINT64_MAX, FLOW_RETRIED_MAX, now);
+        n += wake_refused(s, 0, last, FLOW_RETRIED_MAX - n, now);
+        if (n == FLOW_RETRIED_MAX) /* there may be more of them */
+                k->retry_usec = now_usec() + FLOW_RETRY_USEC;
 }

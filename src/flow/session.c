@@ -215,13 +215,12 @@ int flow_session_add(FlowSession *s, FlowTaskSpec *spec, uint64_t now, FlowTask 
                 r = copy(spec->context, &t->context);
         if (r >= 0)
                 r = copy(spec->parent, &t->parent);
+        s->walk++;
         for (size_t i = 0; i < spec->n_needs && r >= 0; i++) {
-                bool twice = false;
-
-                for (size_t k = 0; k < t->n_needs; k++)
-                        twice |= t->needs[k] == spec->needs[i];
-                if (!twice)
-                        r = graph_link(t, spec->needs[i]);
+                if (spec->needs[i]->mark == s->walk) /* it was named before */
+                        continue;
+                spec->needs[i]->mark = s->walk;
+                r = graph_link(t, spec->needs[i]);
         }
         if (r >= 0)
                 r = flow_session_insert(s, t);

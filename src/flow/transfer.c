@@ -309,7 +309,8 @@ int transfer_import(FlowSession *s, json_object *o, uint64_t now, json_object *w
                 return r;
         if (flow_session_log(s, NULL, "imported", NULL, now) < 0)
                 return no_memory(reterr);
-        s->archived = streq(strempty(get_text(o, "status")), "archived");
+        if (streq(strempty(get_text(o, "status")), "archived"))
+                flow_session_archive(s, now);
         return 0;
 }
 

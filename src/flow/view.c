@@ -133,11 +133,12 @@ json_object *view_entry(const FlowEntry *e) {
         return o;
 }
 
-json_object *view_session_whole(const FlowSession *s, bool whole, size_t entries) {
+json_object *view_session_whole(const FlowSession *s, bool own, bool whole, size_t entries) {
         json_object *o = view_session(s), *tasks = json_object_new_array(), *log = json_object_new_array();
         size_t skip = s->n_log > entries ? s->n_log - entries : 0;
 
-        put_value(o, "context", s->context);
+        if (own)
+                put_value(o, "context", s->context);
         put_value(o, "todos", s->todos);
         LIST_FOREACH(l, (List *) &s->tasks)
                 json_object_array_add(tasks, view_task(list_entry(l, FlowTask, link), whole));

@@ -11,8 +11,8 @@
 json_object *view_task(const FlowTask *t, bool whole);
 /* What a list shows of a session. */
 json_object *view_session(const FlowSession *s);
-/* The same with context, todos, all its tasks (`whole`: with all of each), and the last `entries` of the work log. */
-json_object *view_session_whole(const FlowSession *s, bool whole, size_t entries);
+/* The same with context (where it is one's `own`), todos, all its tasks (`whole`: with all of each), and the last `entries` of the work log. */
+json_object *view_session_whole(const FlowSession *s, bool own, bool whole, size_t entries);
 /* Completed, active, queued tasks; load and capacity; flow state and why; recommendations. */
 json_object *view_status(const FlowSession *s, uint64_t now);
 /* Why the flow state is what it is: the figures, the verdict, the thresholds. */

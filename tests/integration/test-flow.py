@@ -254,6 +254,20 @@ def a_pool_that_is_missing_blocks_and_is_waited_for():
 
 
 @test
+def many_that_no_pool_takes_do_not_keep_the_others_back():
+    with shell() as f:
+        lost = [task('lost%d' % n, 'true') | {'pool': 'later'} for n in range(100)]
+        f.call('FlowSubmit', session='s', graph=lost + [task('x', 'echo x')])
+        for _ in range(3):  # each is a time to try again
+            f.call('Reload')
+        wait_until(lambda: states(f, 's')['x'] == 'completed', 8)  # before time itself has brought many tries
+        f.write_pool('later', pool('sh', 'cold', Max=4))
+        for _ in range(4):
+            f.call('Reload')
+        wait_until(lambda: over(f, 's'), 40)
+
+
+@test
 def limits_are_held():
     with shell(FlowSessionsMax=2, FlowTasksMax=3, FlowCapacityWarming=10, FlowExpandWeight=9) as f:
         f.call('FlowCreate', session='a')
@@ -269,6 +283,8 @@ def limits_are_held():
         wait_until(lambda: list(states(f, 'a').values()) == ['active'] * 3)
         f.call('FlowAdd', session='a', task={'id': 'heavy', 'weight': 9})
         check('heavy.implement' in states(f, 'a'))
+        f.call('FlowSubmit', session='c', graph=[task('h%d' % n, weight=9) for n in range(98)])  # no room to expand any
+        equal(len(states(f, 'c')), 98)
 
 
 @test
@@ -341,6 +357,46 @@ def sessions_are_merged_in_one_step():
         wait_until(lambda: states(f, 'a')['y'] == 'completed')
         equal(results(f, 'a')['y'], 'bx\n\n')
         equal(rows(f, 'SELECT count(*) FROM flow_sessions')[0], (1,))
+
+
+@test
+def what_is_archived_does_not_change():
+    with shell() as f:
+        f.call('FlowCreate', session='s')
+        f.call('FlowArchive', session='s')
+        refused(f, 'FlowTodos', 'FlowRefused', 'archived', session='s', todos=['x'])
+
+
+@test
+def an_archived_session_is_imported_with_nothing_open():
+    with shell() as f:
+        f.call('FlowImport', file=dict(OLD, status='archived'))
+        s = show(f, 'session-2025')
+        equal((s['state'], {t['state'] for t in s['graph']}), ('archived', {'completed', 'cancelled'}))
+        f.call('FlowCreate', session='new')
+        f.call('FlowAdd', session='new', task={'description': 'third'})  # is no duplicate of what is over
+
+
+@test
+def a_session_of_the_largest_size_is_imported_again():
+    with shell() as f:
+        for part in range(2):
+            f.call('FlowSubmit', session='s', graph=[{'id': 't%d-%d' % (part, n)} for n in range(6000)])
+        file = f.call('FlowExport', session='s')['file']
+        f.call('FlowImport', file=file, session='again')
+        equal(f.call('FlowStatus', session='again')['status']['tasks'], 12000)
+
+
+@test
+def a_cycle_over_merged_tasks_is_found():
+    with shell() as f:
+        for n in range(8):  # searches there were in either session
+            a, b = 'a%d' % n, 'b%d' % n
+            f.call('FlowSubmit', session=a, graph=[task('x'), task('y', needs=['x']), task('z')], force=True)
+            f.call('FlowDepend', session=a, task='z', on='y')
+            f.call('FlowSubmit', session=b, graph=[task('t%d' % k) for k in range(n + 1)], force=True)
+            f.call('FlowMerge', session=b, **{'from': a})
+            refused(f, 'FlowDepend', 'FlowRefused', 'x -> y -> x', session=b, task='x', on='y')
 
 
 @test
@@ -427,6 +483,52 @@ def old_sessions_expire():
         check(time.monotonic() - begun >= 1, 'it was archived after', time.monotonic() - begun)
         wait_until(lambda: f.call('FlowList', all=True)['sessions'] == [])
         wait_until(lambda: rows(f, 'SELECT count(*) FROM flow_sessions') == [(0,)])
+
+
+@test
+def archived_sessions_are_not_kept_without_end():
+    with shell(FlowSessionsMax=2) as f:
+        for n in range(6):
+            f.call('FlowSubmit', session='s%d' % n, graph=[task('x', 'sleep 100' if n % 2 else None)])
+            f.call('FlowArchive', session='s%d' % n)
+        f.call('FlowCreate', session='open')
+        wait_until(lambda: {s['id'] for s in f.call('FlowList', all=True)['sessions']} == {'s4', 's5', 'open'})
+        wait_until(lambda: rows(f, 'SELECT count(*) FROM flow_sessions') == [(3,)])
+        killed_and_back(f)
+        equal({s['id'] for s in f.call('FlowList', all=True)['sessions']}, {'s4', 's5', 'open'})
+
+
+@test
+def without_an_expiry_none_does():
+    with shell(FlowExpire='infinity') as f:
+        f.call('FlowCreate', session='a')
+        f.call('FlowRest', session='a', duration='10ms')  # so that its time comes
+        wait_until(lambda: not show(f, 'a')['rest_mode'])
+        equal(show(f, 'a')['archived'], False)
+
+
+def cpu_seconds(pid):
+    with open('/proc/%d/stat' % pid) as stat:
+        fields = stat.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+@test
+def what_cannot_expire_now_is_not_tried_all_the_time():
+    with shell() as f:
+        f.call('FlowCreate', session='a')
+        f.stop()
+        sql(f, 'DROP TABLE keys')
+        f.write_conf({'FlowExpire': '1s'})
+        f.start()
+        equal(f.status()['state'], 'degraded')
+        wait_until(lambda: time.time() * 1e6 > show(f, 'a')['updated_usec'] + 1e6)
+        spent, until = cpu_seconds(f.pid), time.monotonic() + 2
+        wait_until(lambda: time.monotonic() > until, interval=0.5)
+        check(cpu_seconds(f.pid) - spent < 0.3, 'flowd is busy while it has nothing to do')
+        equal(show(f, 'a')['archived'], False)
+        f.call('AcceptLoss')
+        wait_until(lambda: f.call('FlowList', all=True)['sessions'] == [], 30)
 
 
 @test

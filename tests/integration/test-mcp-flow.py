@@ -225,24 +225,26 @@ from flowtest_mcp import *
 os.setgroups([int(sys.argv[1])]); os.setgid(65534); os.setuid(65534)
 with Mcp(sys.argv[2]) as m:
     print(json.dumps([[t['name'] for t in m.listed('tools/list', 'tools')], m.call('pulse', sessionId='s', action='x')['structuredContent'],
-                      m.tool('flow_status', sessionId='s')['id'], m.read('flow://sessions/s')['graph'][0]]))
+                      m.tool('flow_status', sessionId='s')['id'], m.read('flow://sessions/s')]))
 """ % str(SRC / 'tests' / 'integration')
     with instance(ObserveGroup=groups[0], SubmitGroup=groups[1], AdminGroup=groups[2]) as f, client(f) as m:
-        m.tool('create_session', sessionId='s')
+        m.tool('create_session', sessionId='s', context='a secret')
         m.tool('add_task', sessionId='s', taskId='t', description='mine', context='a secret', pool='shell', payload='printf secret')
         m.request('resources/subscribe', uri='flow://sessions/s')
         equal(watched(m, 's')[1]['graph'][0]['result'], 'secret')
+        equal(m.read('flow://sessions/s')['context'], 'a secret')
 
         def ask(group):
             r = subprocess.run([sys.executable, '-c', code, str(grp.getgrnam(group).gr_gid), f.runtime + '/mcp'], capture_output=True, timeout=60 * SLOW)
             check(r.returncode == 0, r.stderr.decode())
             return json.loads(r.stdout)
-        names, answer, id, t = ask(groups[0])
+        names, answer, id, s = ask(groups[0])
+        t = s['graph'][0]
         equal((answer['code'], id, t['id']), ('NotPermitted', 's', 't'))
         contains(answer['error'], groups[1])
         check('flow_status' in names and 'pulse' not in names)
         check(not {'result', 'payload', 'context'} & set(t), t)
-        check('secret' not in json.dumps(t))
+        check('secret' not in json.dumps(s))
 
 
 @test

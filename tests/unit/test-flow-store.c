@@ -102,7 +102,7 @@ static void save(Kit *k, FlowSession *s, bool whole) {
 
 /* To look at, and in what it would do next. */
 static void expect_same(FlowSession *a, FlowSession *b, uint64_t seed) {
-        json_object *x = view_session_whole(a, true, FLOW_LOG_MAX), *y = view_session_whole(b, true, FLOW_LOG_MAX);
+        json_object *x = view_session_whole(a, true, true, FLOW_LOG_MAX), *y = view_session_whole(b, true, true, FLOW_LOG_MAX);
         char p[DETECTOR_TEXT_MAX], q[DETECTOR_TEXT_MAX];
         const FlowTask *t, *w;
 
