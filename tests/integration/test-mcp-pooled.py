@@ -355,6 +355,21 @@ def questions_go_to_whose_call_it_is():
 
 
 @test
+def a_question_outlives_a_look_at_its_job():
+    with instance(args='--more=ask', tier='warm', pool_keys={'Min': 0, 'Max': 2}, **SESSION) as f, client(f, capabilities={'roots': {}}) as m:
+        known(m, OWN + 1)
+        id = m.send('tools/call', name='x__ask', arguments={'method': 'roots/list'})
+        q = m.until(lambda: [x for x in m.notes if x['method'] == 'roots/list'], 'a question')[0]
+        job = m.tool('job_list', method='ask')['jobs'][0]['job_id']
+        look = m.send('tools/call', name='job_result', arguments={'job_id': job, 'wait': 60})
+        m.notify('notifications/cancelled', requestId=look)
+        equal(m.request('ping'), {})
+        check(not [x for x in m.notes if x['method'] == 'notifications/cancelled'], m.notes)
+        m.write(json.dumps({'jsonrpc': '2.0', 'id': q['id'], 'result': {'roots': []}}) + '\n')
+        equal(json.loads(text_of(m.answer(id)))['result'], {'roots': []})
+
+
+@test
 def a_shared_server_asks_nobody():
     with instance(args='--more=ask') as f, client(f, capabilities={'sampling': {}}) as m:
         known(m, OWN + 1)
