@@ -297,6 +297,20 @@ def changes_of_resources_reach_who_asked():
         mcp_error(-32002, m.request, 'resources/subscribe', uri='other://x')
 
 
+@test
+def no_page_ends_between_two_kinds_of_resources():
+    with instance(args='--uris=a://top') as f, client(f) as m:
+        known(m)
+        m.tool('create_session', sessionId='s00')
+        own = [r for r in m.listed('resources/list', 'resources') if r['uri'].startswith('flow://')]
+        for i in range(1, 51 - len(own)):
+            m.tool('create_session', sessionId='s%02d' % i)
+        pages = []
+        uris = [r['uri'] for r in m.listed('resources/list', 'resources', pages)]
+        equal(pages, [50, 1])
+        equal(uris[50], 'a://top')
+
+
 # --- what stays apart ---
 
 SESSION = {'Sharing': 'session', 'ClientFeatures': 'roots sampling elicitation'}
