@@ -188,6 +188,11 @@ def batches_in_the_one_version_that_has_them():
             m.write('[{"jsonrpc":"2.0","method":"notifications/x"}]\n')  # has no answer
             equal(m.request('ping'), {})
             equal(len(m.batches), 1)
+            # what stays open would hold up the others
+            meta = {META + 'protocolVersion': MODERN, META + 'clientCapabilities': {}}
+            m.write(json.dumps([m.message('subscriptions/listen', {'notifications': {}, '_meta': meta}, 'l'), m.message('ping', {}, 'p')]) + '\n')
+            m.until(lambda: len(m.batches) == 2, 'the batch')
+            equal({r['id']: r.get('error', {}).get('code') for r in m.batches[1]}, {'l': -32600, 'p': None})
         with client(f, '2025-06-18') as m:
             m.write('[{"jsonrpc":"2.0","method":"ping","id":1000}]\n')
             equal(m.request('ping'), {})
