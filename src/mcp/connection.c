@@ -33,7 +33,7 @@ static uint64_t line_max(const McpClient *c) {
 }
 
 static bool may_handle(const McpClient *c) {
-        return !c->closing && !c->server->host->hold && c->out.bytes <= ANSWERS_MAX;
+        return !c->closing && !c->server->host->hold && c->out.bytes <= ANSWERS_MAX && c->n_fetches < MCP_FETCHES_MAX;
 }
 
 static void too_long(McpClient *c) {
@@ -56,7 +56,7 @@ static void consume(McpClient *c, size_t n) {
         }
 }
 
-/* Handles the whole lines in the buffer, as long as there is room for their answers. */
+/* Handles the whole lines in the buffer, as long as there is room for their answers, and not too many of them are still to come from the store. */
 static void handle_buffer(McpClient *c) {
         size_t start = 0;
 
@@ -191,7 +191,7 @@ void mcp_client_free(McpClient *c) {
                         mcp_call_cancel(call);
         }
         while ((n = list_first(&c->fetches)))
-                mcp_fetch_cancel(list_entry(n, McpFetch, link));
+                mcp_fetch_detach(list_entry(n, McpFetch, link));
         mcp_subscriptions_done(c, false);
         mcp_asks_drop(c, 0);
         mcp_pooled_forget(c);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The MCP socket: both eras, flowd's own tools, resources, prompts, and what a client may not do."""
 
+import re
 import select
 import threading
 
@@ -419,6 +420,31 @@ def a_large_result_comes_by_parts():
         for i in '012':
             part = m.call('job_result', job_id=r[i]['job_id'], offset=699_999)
             equal(part['structuredContent'].get('data') == 'x', r[i]['truncated'])
+
+
+def peak(f):
+    """The most memory that flowd has had, in MiB."""
+    return int(re.search(r'VmHWM:\s*(\d+)', pathlib.Path('/proc/%d/status' % f.pid).read_text()).group(1)) / 1024
+
+
+@test
+def many_questions_to_the_store_wait_their_turn():
+    with instance(conf={'Store': 'yes'}) as f, client(f) as m:
+        ids = [m.tool('job_submit', pool_id='hot', prompt='x' * 4000, durable='no')['job_id'] for _ in range(500)]
+        for id in ids:
+            m.tool('job_result', job_id=id, wait=30, length=1)
+        before = peak(f)
+        asked = [m.message('tools/call', {'name': 'pool_search_memory', 'arguments': {'query': 'x', 'limit': 1}}, 'q%d' % i) for i in range(300)]
+        m.write(''.join(json.dumps(q) + '\n' for q in asked))
+        for q in asked:
+            equal(len(m.answer(q['id'])['structuredContent']['results']), 1)
+        # each of them has what memory knows in hand while the store looks
+        check(peak(f) - before < (700 if SANITIZED else 200), 'from %d MiB to %d' % (before, peak(f)))
+        # one that was cancelled makes room, too
+        for i in range(200):
+            m.send('tools/call', id='c%d' % i, **{'name': 'pool_search_memory', 'arguments': {'query': 'x'}})
+            m.notify('notifications/cancelled', requestId='c%d' % i)
+        equal(m.request('ping'), {})
 
 
 @test
