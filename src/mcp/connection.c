@@ -2,7 +2,7 @@
 
 /*
  * A connection: lines in, lines out. A line above JsonMax= is passed over and told of; the connection goes on behind it. A client that does not read
- * is not read from any more when half of ClientBufferMax= waits for it, and disconnected at all of it. While a re-exec waits for what is under
+ * is not read from any more when half of ClientBufferMax= waits for it, and disconnected at all of it, or of what waits within batches. While a re-exec waits for what is under
  * way, lines stay in the buffer, which the next image takes over.
  */
 
@@ -278,8 +278,12 @@ static int deserialize_batches(McpClient *c, const StateReader *sr, const json_o
                 b->client = c;
                 b->number = (unsigned) i;
                 list_append(&c->batches, &b->link);
-                if (state_get_bytes(sr, json_object_array_get_idx(a, i), "out", &p, &n) && json_append(&b->out, (const char *) p, n) < 0)
+                if (!state_get_bytes(sr, json_object_array_get_idx(a, i), "out", &p, &n))
+                        continue;
+                if (json_append(&b->out, (const char *) p, n) < 0)
                         return -ENOMEM;
+                b->size = n;
+                c->batched += n;
         }
         return 0;
 }

@@ -25,6 +25,7 @@ typedef struct McpBatch {
         List link;          /* of its client */
         McpClient *client;
         JsonBuffer out;
+        size_t size;        /* of it, as its client's `batched` counts it */
         unsigned pending;   /* requests that are not answered */
         bool open;          /* more of it is to be handled */
         unsigned number;    /* across execve() */
@@ -74,6 +75,7 @@ struct McpClient {
         List asks;          /* McpAsk.link: what it was asked and has not answered */
         unsigned features;  /* of `initialize`: bits of McpFeature, what it may be asked for */
         unsigned n_jobs, n_subscriptions, n_asks, n_fetches;
+        size_t batched;     /* bytes of answers that wait for the rest of their batches */
         uint64_t asked;     /* the number of the last question */
         char session[24];   /* of its calls to pooled servers */
 };

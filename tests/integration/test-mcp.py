@@ -200,6 +200,24 @@ def batches_in_the_one_version_that_has_them():
             equal((m.batches, m.answers), ([], {}))
 
 
+@test
+def batches_that_wait_are_bounded():
+    with instance(conf={'ClientBufferMax': '1M'}) as f, client(f, '2025-03-26') as m:
+        g = f.gate()
+        gate = m.message('tools/call', {'name': 'pool_execute', 'arguments': {'pool_id': 'hot', 'method': 'gate', 'prompt': g.path}}, 'g')
+        reads = [m.message('resources/templates/list', {}, 'r%d' % i) for i in range(99)]
+        try:
+            for k in range(64):
+                m.write(json.dumps([{**q, 'id': '%s-%d' % (q['id'], k)} for q in (gate, *reads)]) + '\n')
+                m.pump()
+            m.until(lambda: False, 'the end of the connection')
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass
+        f.logged('wait for the rest of their batches')
+        with client(f) as n:
+            equal(n.request('ping'), {})
+
+
 # --- tools ---
 
 @test
