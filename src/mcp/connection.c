@@ -172,6 +172,7 @@ McpClient *mcp_client_alloc(McpServer *s, int fd) {
         list_init(&c->listens);
         list_init(&c->subscriptions);
         list_init(&c->asks);
+        c->asked = random_u64() >> 16; /* a bridge's client may answer what an earlier flowd asked: that is no answer to a question of this one */
         (void) snprintf(c->session, sizeof(c->session), "mcp-%016llx", (unsigned long long) random_u64());
         list_append(&s->clients, &c->link);
         s->n_clients++;

@@ -369,6 +369,28 @@ def questions_go_to_whose_call_it_is():
 
 
 @test
+def an_answer_to_an_earlier_flowd_is_none():
+    with instance(args='--more=ask', tier='warm', pool_keys={'Min': 0, 'Max': 2}, **SESSION) as f, \
+            Mcp([FLOWCTL, '--runtime=' + f.runtime, 'mcp'], capabilities={'roots': {}}) as m:
+        known(m, OWN + 1)
+        asked = []
+        for _ in range(2):
+            id = m.send('tools/call', name='x__ask', arguments={'method': 'roots/list'})
+            q = m.until(lambda: [x for x in m.notes if x['method'] == 'roots/list'], 'a question')[0]
+            m.notes.remove(q)
+            asked.append(q['id'])
+            if len(asked) == 1:
+                m.notify('notifications/cancelled', requestId=id)  # so that nobody waits for it
+                m.note('notifications/cancelled')
+                f.stop()
+                f.start()
+                known(m, OWN + 1)
+        for q, word in zip(asked, ('old', 'new')):
+            m.write(json.dumps({'jsonrpc': '2.0', 'id': q, 'result': {'word': word}}) + '\n')
+        equal(json.loads(text_of(m.answer(id)))['result'], {'word': 'new'})
+
+
+@test
 def a_question_outlives_a_look_at_its_job():
     with instance(args='--more=ask', tier='warm', pool_keys={'Min': 0, 'Max': 2}, **SESSION) as f, client(f, capabilities={'roots': {}}) as m:
         known(m, OWN + 1)
