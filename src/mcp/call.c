@@ -40,7 +40,8 @@ void mcp_call_free(McpCall *call) {
 
                 list_remove(&cj->watch.link);
                 if (cj->job) {
-                        mcp_asks_drop(call->reply.client, cj->job->id);
+                        if (kinds[call->kind].ends) /* else another call of this client's may go on, and its questions with it */
+                                mcp_asks_drop(call->reply.client, cj->job->id);
                         call->reply.client->n_jobs--;
                 }
                 cj->job = job_unref(cj->job);

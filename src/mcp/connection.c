@@ -2,7 +2,7 @@
 
 /*
  * A connection: lines in, lines out. A line above JsonMax= is passed over and told of; the connection goes on behind it. A client that does not read
- * is not read from any more when half of ClientBufferMax= waits for it, and disconnected at all of it. While a re-exec waits for what is under
+ * is not read from any more when half of ClientBufferMax= waits for it, and disconnected at all of it, or of what waits within batches. While a re-exec waits for what is under
  * way, lines stay in the buffer, which the next image takes over.
  */
 
@@ -33,7 +33,7 @@ static uint64_t line_max(const McpClient *c) {
 }
 
 static bool may_handle(const McpClient *c) {
-        return !c->closing && !c->server->host->hold && c->out.bytes <= ANSWERS_MAX;
+        return !c->closing && !c->server->host->hold && c->out.bytes <= ANSWERS_MAX && c->n_fetches < MCP_FETCHES_MAX;
 }
 
 static void too_long(McpClient *c) {
@@ -56,7 +56,7 @@ static void consume(McpClient *c, size_t n) {
         }
 }
 
-/* Handles the whole lines in the buffer, as long as there is room for their answers. */
+/* Handles the whole lines in the buffer, as long as there is room for their answers, and not too many of them are still to come from the store. */
 static void handle_buffer(McpClient *c) {
         size_t start = 0;
 
@@ -172,6 +172,7 @@ McpClient *mcp_client_alloc(McpServer *s, int fd) {
         list_init(&c->listens);
         list_init(&c->subscriptions);
         list_init(&c->asks);
+        c->asked = random_u64() >> 16; /* a bridge's client may answer what an earlier flowd asked: that is no answer to a question of this one */
         (void) snprintf(c->session, sizeof(c->session), "mcp-%016llx", (unsigned long long) random_u64());
         list_append(&s->clients, &c->link);
         s->n_clients++;
@@ -191,7 +192,7 @@ void mcp_client_free(McpClient *c) {
                         mcp_call_cancel(call);
         }
         while ((n = list_first(&c->fetches)))
-                mcp_fetch_cancel(list_entry(n, McpFetch, link));
+                mcp_fetch_detach(list_entry(n, McpFetch, link));
         mcp_subscriptions_done(c, false);
         mcp_asks_drop(c, 0);
         mcp_pooled_forget(c);
@@ -278,8 +279,12 @@ static int deserialize_batches(McpClient *c, const StateReader *sr, const json_o
                 b->client = c;
                 b->number = (unsigned) i;
                 list_append(&c->batches, &b->link);
-                if (state_get_bytes(sr, json_object_array_get_idx(a, i), "out", &p, &n) && json_append(&b->out, (const char *) p, n) < 0)
+                if (!state_get_bytes(sr, json_object_array_get_idx(a, i), "out", &p, &n))
+                        continue;
+                if (json_append(&b->out, (const char *) p, n) < 0)
                         return -ENOMEM;
+                b->size = n;
+                c->batched += n;
         }
         return 0;
 }

@@ -14,6 +14,7 @@
 #define MCP_URI_MAX 1024U            /* bytes of a resource's URI, NUL included */
 #define MCP_SUBSCRIPTIONS_MAX 256U   /* of one connection, those of its listens counted */
 #define MCP_BATCH_MAX 100U           /* messages of one batch */
+#define MCP_FETCHES_MAX 16U          /* of one connection; before the next line is looked at */
 
 typedef struct McpClient McpClient;
 typedef struct McpCall McpCall;
@@ -24,6 +25,7 @@ typedef struct McpBatch {
         List link;          /* of its client */
         McpClient *client;
         JsonBuffer out;
+        size_t size;        /* of it, as its client's `batched` counts it */
         unsigned pending;   /* requests that are not answered */
         bool open;          /* more of it is to be handled */
         unsigned number;    /* across execve() */
@@ -72,7 +74,8 @@ struct McpClient {
         List subscriptions;
         List asks;          /* McpAsk.link: what it was asked and has not answered */
         unsigned features;  /* of `initialize`: bits of McpFeature, what it may be asked for */
-        unsigned n_jobs, n_subscriptions, n_asks;
+        unsigned n_jobs, n_subscriptions, n_asks, n_fetches;
+        size_t batched;     /* bytes of answers that wait for the rest of their batches */
         uint64_t asked;     /* the number of the last question */
         char session[24];   /* of its calls to pooled servers */
 };
@@ -207,6 +210,7 @@ int mcp_call_deserialize(McpClient *c, const struct StateReader *sr, const json_
 struct McpFetch {
         List link;
         McpServer *server;
+        McpClient *counted;    /* whose limit it counts for, also when cancelled; NULL: gone */
         McpReply reply;        /* client NULL: gone, or cancelled */
         char *id;              /* the text of reply.id */
         void (*answer)(McpFetch *f); /* answers exactly once */
@@ -228,7 +232,10 @@ void mcp_fetch_start(StoreRequest *r);
 void mcp_fetch_abandon(StoreRequest *r); /* out of memory: answers */
 /* A job's record. */
 void mcp_fetch_job(const McpReply *r, uint64_t job, unsigned want, bool owned, bool resource, const char *text, void (*answer)(McpFetch *f));
+/* Without an answer. What was asked for is still on its way, so it still counts. */
 void mcp_fetch_cancel(McpFetch *f);
+/* Likewise, for a client that goes away. */
+void mcp_fetch_detach(McpFetch *f);
 /* One that waits for something else; NULL after having answered. Its end is mcp_fetch_free(), where `reply.client` says whether anybody is to be told. */
 McpFetch *mcp_fetch_alloc(const McpReply *r, bool resource, void (*answer)(McpFetch *f));
 void mcp_fetch_free(McpFetch *f);

@@ -47,7 +47,7 @@ void mcp_pooled_name(const char *prefix, const char *name, char buf[static MCP_N
 }
 
 /* Of a variable: {x} is a piece of a path, {+x} and {#x} may hold more of them, {?x} and {&x} are a query or nothing, {/x} pieces, {.x} a suffix. */
-static bool match(const char *t, const char *u, unsigned depth) {
+static bool match(const char *t, const char *u, unsigned depth, unsigned *steps) {
         for (; *t; t++, u++) {
                 const char *end = *t == '{' ? strchr(t, '}') : NULL;
 
@@ -61,10 +61,13 @@ static bool match(const char *t, const char *u, unsigned depth) {
                 char op = t[1];
                 bool many = op == '+' || op == '#' || op == '/', query = op == '?' || op == '&';
                 if (query && (*u == 0 || *u != op))
-                        return match(end + 1, u, depth - 1);
+                        return match(end + 1, u, depth - 1, steps);
                 for (size_t n = query ? 1 : 0;; n++) {
-                        if (n > 0 && match(end + 1, u + n, depth - 1))
+                        if (n > 0 && match(end + 1, u + n, depth - 1, steps))
                                 return true;
+                        if (*steps == 0)
+                                return false;
+                        --*steps;
                         if (!u[n] || (!many && !query && (u[n] == '/' || u[n] == '?' || u[n] == '#')))
                                 return false;
                 }
@@ -73,7 +76,10 @@ static bool match(const char *t, const char *u, unsigned depth) {
 }
 
 #define VARIABLES_MAX 4U /* looked at: each one multiplies the work */
+#define STEPS_MAX 100000U /* places that are tried for their ends: the loop waits for it */
 
 bool mcp_template_matches(const char *template, const char *uri) {
-        return match(template, uri, VARIABLES_MAX);
+        unsigned steps = STEPS_MAX;
+
+        return match(template, uri, VARIABLES_MAX, &steps);
 }

@@ -86,6 +86,7 @@ void mcp_list(McpRequest *q, McpKind kind) {
         put_format(&t, "%s\"%s\":[", comma ? "," : "", list_names[kind]);
         for (i = first; i < ELEMENTSOF(providers) && !l.full; i++) {
                 l.after = i == first ? after : NULL;
+                l.last[0] = 0; /* the keys of one provider say nothing about those of the next one */
                 if (mcp_level(&q->reply) >= LEVEL_OBSERVE && providers[i]->list[kind])
                         providers[i]->list[kind](q->reply.client->server, &l);
         }

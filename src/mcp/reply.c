@@ -108,6 +108,22 @@ static void answer_begin(const McpReply *r, McpText *t) {
         }
 }
 
+/* What waits for the rest of a batch has the bound of what waits for the client. */
+static void batched(McpBatch *b, size_t size) {
+        McpClient *c = b->client;
+        uint64_t max = c->server->limits.client_buffer_max;
+        char a[16];
+
+        b->size += size;
+        c->batched += size;
+        if (c->batched <= max || c->closing)
+                return;
+        event_send(c->server->host, EVENT_CLIENT_DROPPED, NULL,
+                   "Disconnected an MCP client (uid %u, pid %d): more than %s of answers wait for the rest of their batches (ClientBufferMax=)", c->peer.uid,
+                   (int) c->peer.pid, size_format(a, sizeof(a), max));
+        c->closing = true;
+}
+
 /* Sends a whole answer, or adds it to those of its batch. */
 static void answer_end(const McpReply *r, McpText *t) {
         McpClient *c = r->client;
@@ -119,6 +135,8 @@ static void answer_end(const McpReply *r, McpText *t) {
         else if (b) {
                 if (json_append(&b->out, b->out.size == 0 ? "[" : ",", 1) < 0 || json_append(&b->out, t->b.data, t->b.size) < 0)
                         c->closing = true;
+                else
+                        batched(b, t->b.size + 1);
         } else
                 mcp_client_send(c, t->b.data, t->b.size);
         json_buffer_clear(&t->b);
@@ -255,6 +273,7 @@ void mcp_put_cache(const McpReply *r, McpText *t, unsigned ttl_ms) {
 
 McpBatch *mcp_batch_free(McpBatch *b) {
         list_remove(&b->link);
+        b->client->batched -= b->size;
         json_buffer_clear(&b->out);
         free(b);
         return NULL;

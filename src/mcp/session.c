@@ -273,8 +273,8 @@ static void handle_request(McpClient *c, const JsonrpcMessage *m, McpBatch *batc
         }
         if (q.meta.version.p && check_modern(&q) < 0)
                 return;
-        if (batch && q.method == MCP_INITIALIZE) {
-                mcp_error(&q.reply, JSONRPC_INVALID_REQUEST, NULL, "initialize cannot stand in a batch");
+        if (batch && (q.method == MCP_INITIALIZE || q.method == MCP_LISTEN)) { /* the latter's answer would hold up the others for ever */
+                mcp_error(&q.reply, JSONRPC_INVALID_REQUEST, NULL, "%s cannot stand in a batch", mcp_method_to_string(q.method));
                 return;
         }
         dispatch(&q);

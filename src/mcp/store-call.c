@@ -12,6 +12,10 @@
 
 void mcp_fetch_free(McpFetch *f) {
         list_remove(&f->link);
+        if (f->counted) {
+                f->counted->n_fetches--;
+                mcp_client_flush(f->counted); /* perhaps its next line waits for that */
+        }
         store_request_free(f->found);
         json_object_put(f->kept);
         free(f->id);
@@ -24,6 +28,14 @@ void mcp_fetch_cancel(McpFetch *f) {
         mcp_reply_drop(&f->reply);
         f->reply.client = NULL;
         f->reply.batch = NULL;
+        json_object_put(f->kept);
+        f->kept = NULL;
+}
+
+void mcp_fetch_detach(McpFetch *f) {
+        mcp_fetch_cancel(f);
+        f->counted->n_fetches--;
+        f->counted = NULL;
         list_remove(&f->link);
 }
 
@@ -31,7 +43,7 @@ McpFetch *mcp_fetch_find(McpClient *c, JsonSpan id) {
         LIST_FOREACH(l, &c->fetches) {
                 McpFetch *f = list_entry(l, McpFetch, link);
 
-                if (mcp_id_equal(f->reply.id, id))
+                if (f->reply.client && mcp_id_equal(f->reply.id, id))
                         return f;
         }
         return NULL;
@@ -129,9 +141,10 @@ McpFetch *mcp_fetch_alloc(const McpReply *r, bool resource, void (*answer)(McpFe
                 no_memory(r, resource);
                 return NULL;
         }
-        *f = (McpFetch) { .server = s, .reply = *r, .id = id, .answer = answer, .resource = resource };
+        *f = (McpFetch) { .server = s, .counted = r->client, .reply = *r, .id = id, .answer = answer, .resource = resource };
         f->reply.id.p = id;
         list_append(&r->client->fetches, &f->link);
+        r->client->n_fetches++;
         s->n_fetches++;
         return f;
 }

@@ -297,6 +297,20 @@ def changes_of_resources_reach_who_asked():
         mcp_error(-32002, m.request, 'resources/subscribe', uri='other://x')
 
 
+@test
+def no_page_ends_between_two_kinds_of_resources():
+    with instance(args='--uris=a://top') as f, client(f) as m:
+        known(m)
+        m.tool('create_session', sessionId='s00')
+        own = [r for r in m.listed('resources/list', 'resources') if r['uri'].startswith('flow://')]
+        for i in range(1, 51 - len(own)):
+            m.tool('create_session', sessionId='s%02d' % i)
+        pages = []
+        uris = [r['uri'] for r in m.listed('resources/list', 'resources', pages)]
+        equal(pages, [50, 1])
+        equal(uris[50], 'a://top')
+
+
 # --- what stays apart ---
 
 SESSION = {'Sharing': 'session', 'ClientFeatures': 'roots sampling elicitation'}
@@ -352,6 +366,43 @@ def questions_go_to_whose_call_it_is():
         equal(m.note('notifications/cancelled')['requestId'], q['id'])
         for c in (m, n):
             equal(text_of(c.call('x__echo', v=1)), '{"v": 1}')
+
+
+@test
+def an_answer_to_an_earlier_flowd_is_none():
+    with instance(args='--more=ask', tier='warm', pool_keys={'Min': 0, 'Max': 2}, **SESSION) as f, \
+            Mcp([FLOWCTL, '--runtime=' + f.runtime, 'mcp'], capabilities={'roots': {}}) as m:
+        known(m, OWN + 1)
+        asked = []
+        for _ in range(2):
+            id = m.send('tools/call', name='x__ask', arguments={'method': 'roots/list'})
+            q = m.until(lambda: [x for x in m.notes if x['method'] == 'roots/list'], 'a question')[0]
+            m.notes.remove(q)
+            asked.append(q['id'])
+            if len(asked) == 1:
+                m.notify('notifications/cancelled', requestId=id)  # so that nobody waits for it
+                m.note('notifications/cancelled')
+                f.stop()
+                f.start()
+                known(m, OWN + 1)
+        for q, word in zip(asked, ('old', 'new')):
+            m.write(json.dumps({'jsonrpc': '2.0', 'id': q, 'result': {'word': word}}) + '\n')
+        equal(json.loads(text_of(m.answer(id)))['result'], {'word': 'new'})
+
+
+@test
+def a_question_outlives_a_look_at_its_job():
+    with instance(args='--more=ask', tier='warm', pool_keys={'Min': 0, 'Max': 2}, **SESSION) as f, client(f, capabilities={'roots': {}}) as m:
+        known(m, OWN + 1)
+        id = m.send('tools/call', name='x__ask', arguments={'method': 'roots/list'})
+        q = m.until(lambda: [x for x in m.notes if x['method'] == 'roots/list'], 'a question')[0]
+        job = m.tool('job_list', method='ask')['jobs'][0]['job_id']
+        look = m.send('tools/call', name='job_result', arguments={'job_id': job, 'wait': 60})
+        m.notify('notifications/cancelled', requestId=look)
+        equal(m.request('ping'), {})
+        check(not [x for x in m.notes if x['method'] == 'notifications/cancelled'], m.notes)
+        m.write(json.dumps({'jsonrpc': '2.0', 'id': q['id'], 'result': {'roots': []}}) + '\n')
+        equal(json.loads(text_of(m.answer(id)))['result'], {'roots': []})
 
 
 @test

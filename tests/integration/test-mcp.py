@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The MCP socket: both eras, flowd's own tools, resources, prompts, and what a client may not do."""
 
+import re
 import select
 import threading
 
@@ -188,10 +189,33 @@ def batches_in_the_one_version_that_has_them():
             m.write('[{"jsonrpc":"2.0","method":"notifications/x"}]\n')  # has no answer
             equal(m.request('ping'), {})
             equal(len(m.batches), 1)
+            # what stays open would hold up the others
+            meta = {META + 'protocolVersion': MODERN, META + 'clientCapabilities': {}}
+            m.write(json.dumps([m.message('subscriptions/listen', {'notifications': {}, '_meta': meta}, 'l'), m.message('ping', {}, 'p')]) + '\n')
+            m.until(lambda: len(m.batches) == 2, 'the batch')
+            equal({r['id']: r.get('error', {}).get('code') for r in m.batches[1]}, {'l': -32600, 'p': None})
         with client(f, '2025-06-18') as m:
             m.write('[{"jsonrpc":"2.0","method":"ping","id":1000}]\n')
             equal(m.request('ping'), {})
             equal((m.batches, m.answers), ([], {}))
+
+
+@test
+def batches_that_wait_are_bounded():
+    with instance(conf={'ClientBufferMax': '1M'}) as f, client(f, '2025-03-26') as m:
+        g = f.gate()
+        gate = m.message('tools/call', {'name': 'pool_execute', 'arguments': {'pool_id': 'hot', 'method': 'gate', 'prompt': g.path}}, 'g')
+        reads = [m.message('resources/templates/list', {}, 'r%d' % i) for i in range(99)]
+        try:
+            for k in range(64):
+                m.write(json.dumps([{**q, 'id': '%s-%d' % (q['id'], k)} for q in (gate, *reads)]) + '\n')
+                m.pump()
+            m.until(lambda: False, 'the end of the connection')
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass
+        f.logged('wait for the rest of their batches')
+        with client(f) as n:
+            equal(n.request('ping'), {})
 
 
 # --- tools ---
@@ -414,6 +438,31 @@ def a_large_result_comes_by_parts():
         for i in '012':
             part = m.call('job_result', job_id=r[i]['job_id'], offset=699_999)
             equal(part['structuredContent'].get('data') == 'x', r[i]['truncated'])
+
+
+def peak(f):
+    """The most memory that flowd has had, in MiB."""
+    return int(re.search(r'VmHWM:\s*(\d+)', pathlib.Path('/proc/%d/status' % f.pid).read_text()).group(1)) / 1024
+
+
+@test
+def many_questions_to_the_store_wait_their_turn():
+    with instance(conf={'Store': 'yes'}) as f, client(f) as m:
+        ids = [m.tool('job_submit', pool_id='hot', prompt='x' * 4000, durable='no')['job_id'] for _ in range(500)]
+        for id in ids:
+            m.tool('job_result', job_id=id, wait=30, length=1)
+        before = peak(f)
+        asked = [m.message('tools/call', {'name': 'pool_search_memory', 'arguments': {'query': 'x', 'limit': 1}}, 'q%d' % i) for i in range(300)]
+        m.write(''.join(json.dumps(q) + '\n' for q in asked))
+        for q in asked:
+            equal(len(m.answer(q['id'])['structuredContent']['results']), 1)
+        # each of them has what memory knows in hand while the store looks
+        check(peak(f) - before < (700 if SANITIZED else 200), 'from %d MiB to %d' % (before, peak(f)))
+        # one that was cancelled makes room, too
+        for i in range(200):
+            m.send('tools/call', id='c%d' % i, **{'name': 'pool_search_memory', 'arguments': {'query': 'x'}})
+            m.notify('notifications/cancelled', requestId='c%d' % i)
+        equal(m.request('ping'), {})
 
 
 @test
