@@ -105,16 +105,6 @@ static void on_synced(StoreRequest *r) {
         finish(call);
 }
 
-/* Does what was found tell of an end that a power cut could take back? */
-static bool needs_sync(const StoreRequest *r) {
-        if (r->op == STORE_OP_GET)
-                return r->record.durability == DURABLE_YES && r->record.state >= JOB_COMPLETED;
-        for (uint64_t i = 0; r->op == STORE_OP_LIST && i < r->n; i++)
-                if (r->records[i].durability == DURABLE_YES && r->records[i].state >= JOB_COMPLETED)
-                        return true;
-        return false;
-}
-
 static void on_done(StoreRequest *r) {
         StoreCall *call = r->userdata;
         Store *s = call->server->jobs->store;
@@ -123,7 +113,7 @@ static void on_done(StoreRequest *r) {
         call->found = r;
         if (call->done)
                 call->done(call);
-        if (!call->client || r->error < 0 || !needs_sync(r)) { /* where all is on the disk already, a SYNC costs the writer nothing */
+        if (!call->client || r->error < 0 || !store_tells_end(r)) { /* where all is on the disk already, a SYNC costs the writer nothing */
                 finish(call);
                 return;
         }

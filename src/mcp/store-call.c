@@ -95,22 +95,12 @@ static void on_synced(StoreRequest *r) {
         finish(f);
 }
 
-/* Does what was found tell of an end that a power cut could take back? */
-static bool needs_sync(const StoreRequest *r) {
-        if (r->op == STORE_OP_GET)
-                return r->record.durability == DURABLE_YES && r->record.state >= JOB_COMPLETED;
-        for (uint64_t i = 0; r->op == STORE_OP_LIST && i < r->n; i++)
-                if (r->records[i].durability == DURABLE_YES && r->records[i].state >= JOB_COMPLETED)
-                        return true;
-        return false;
-}
-
 static void on_done(StoreRequest *r) {
         McpFetch *f = r->userdata;
         StoreRequest *sync;
 
         f->found = r;
-        if (!f->reply.client || r->error < 0 || !needs_sync(r)) {
+        if (!f->reply.client || r->error < 0 || !store_tells_end(r)) {
                 finish(f);
                 return;
         }

@@ -45,6 +45,15 @@ int store_request_add_item(StoreRequest *r) {
         return 0;
 }
 
+bool store_tells_end(const StoreRequest *r) {
+        if (r->op == STORE_OP_GET)
+                return r->record.durability == DURABLE_YES && r->record.state >= JOB_COMPLETED;
+        for (uint64_t i = 0; r->op == STORE_OP_LIST && i < r->n; i++)
+                if (r->records[i].durability == DURABLE_YES && r->records[i].state >= JOB_COMPLETED)
+                        return true;
+        return false;
+}
+
 StoreRequest *store_request_free(StoreRequest *r) {
         if (!r)
                 return NULL;

@@ -139,6 +139,8 @@ struct StoreRequest {
 
 StoreRequest *store_request_new(StoreOp op, StoreDone done, void *userdata);
 StoreRequest *store_request_free(StoreRequest *r);
+/* Does what a GET or LIST has found tell of an end that a power cut could take back? Whoever is told of it waits for a SYNC first. */
+bool store_tells_end(const StoreRequest *r);
 /* Gives it an empty item. Returns 0 or -ENOMEM. */
 int store_request_add_item(StoreRequest *r);
 DEFINE_CLEANUP(StoreRequest *, store_request_free);
