@@ -329,6 +329,15 @@ static int list_filter(McpRequest *q, const McpArguments *a, StoreFilter *f) {
                 tool_no_memory(&q->reply);
                 return -ENOMEM;
         }
+        const Pool *p = f->pool ? pool_find(q->reply.client->server->router->by_name, q->reply.client->server->router->pools, f->pool) : NULL;
+        if (p && !streq(p->name, f->pool)) { /* jobs have the name, not the id */
+                free(f->pool);
+                f->pool = strdup(p->name);
+                if (!f->pool) {
+                        tool_no_memory(&q->reply);
+                        return -ENOMEM;
+                }
+        }
         if (state)
                 f->state = job_state_from_string(state);
         if (before && job_id_parse(before, &f->before_id) < 0) {
@@ -397,7 +406,7 @@ static json_object *found(const McpServer *s, uint64_t id, const char *pool, con
         object_add_text(m, "type", "pool_worker_execution");
         object_add_text(m, "pool_id", strempty(pool));
         if (p)
-                object_add_text(m, "pool_type", tier_to_string(p->config->tier));
+                object_add_text(m, "pool_type", "local");
         json_object_object_add(m, "worker_id", worker && *worker ? json_object_new_string(worker) : NULL);
         object_add_text(m, "status", job_state_to_string(state));
         object_add_text(m, "method", method);

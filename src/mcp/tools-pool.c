@@ -9,8 +9,9 @@
 static json_object *pool_row(const Pool *p) {
         json_object *o = json_object_new_object();
 
-        object_add_text(o, "pool_id", p->name);
-        object_add_text(o, "pool_type", tier_to_string(p->config->tier));
+        object_add_text(o, "pool_id", tool_pool_id(p));
+        object_add_text(o, "pool_type", "local");
+        object_add_text(o, "tier", tier_to_string(p->config->tier));
         object_add_text(o, "name", p->name);
         object_add_text(o, "status", pool_state_to_string(p->state));
         object_add_text(o, "reason", p->reason);
@@ -122,7 +123,7 @@ void tool_pool_monitor(McpRequest *q, const McpArguments *a) {
                 LIST_FOREACH(l, s->router->pools) {
                         Pool *p = list_entry(l, Pool, link);
 
-                        json_object_object_add(o, p->name, pool_metrics(s, p));
+                        json_object_object_add(o, tool_pool_id(p), pool_metrics(s, p));
                 }
         json_scan_elements(&scan, ids.p, ids.size);
         while (ids.p && json_scan_next(&scan, &e) > 0) {
@@ -130,7 +131,9 @@ void tool_pool_monitor(McpRequest *q, const McpArguments *a) {
 
                 if (json_span_text((JsonSpan) { e.value, e.value_size }, &name) < 0)
                         continue;
-                Pool *p = map_get_name(s->router->by_name, name, Pool, by_name);
+                if (json_object_object_get_ex(o, name, NULL)) /* looked at already, which costs something */
+                        continue;
+                Pool *p = pool_find(s->router->by_name, s->router->pools, name);
                 json_object *v = p ? pool_metrics(s, p) : json_object_new_object();
                 if (!p) {
                         object_add_text(v, "status", "unknown");
@@ -151,7 +154,7 @@ void tool_pool_scale(McpRequest *q, const McpArguments *a) {
         if (!p)
                 return;
         o = json_object_new_object();
-        object_add_text(o, "pool_id", p->name);
+        object_add_text(o, "pool_id", tool_pool_id(p));
         object_add_int(o, "target_workers", (uint64_t) target);
         if (p->config->tier == TIER_COLD)
                 tool_failed(&q->reply, o, "OutOfRange", "pool %s is cold: its workers are started for their jobs, up to %u", p->name, p->config->max);

@@ -44,6 +44,7 @@
 #define RESULT_SCHEMA "{\"type\":\"object\",\"properties\":{" RESULT_PROPERTIES "},\"required\":[\"status\"]}"
 #define POOL_SCHEMA                                                                                                         \
         "{\"type\":\"object\",\"properties\":{\"pool_id\":{\"type\":\"string\"},\"pool_type\":{\"type\":\"string\"},"       \
+        "\"tier\":{\"type\":\"string\"},"                                                                                   \
         "\"name\":{\"type\":\"string\"},\"status\":{\"type\":\"string\"},\"reason\":{\"type\":\"string\"},"                 \
         "\"workers\":" COUNT ",\"min_workers\":" COUNT ",\"max_workers\":" COUNT ",\"worker_type\":{\"type\":\"string\"},"  \
         "\"protocol\":{\"type\":\"string\"},\"queued\":" COUNT ",\"running\":" COUNT "},"                                   \
@@ -302,6 +303,10 @@ int argument_job(const McpRequest *q, const McpArguments *a, uint64_t *ret) {
         else
                 tool_failed(&q->reply, NULL, "NoSuchJob", "'%s' is no job's id; job_submit and job_list tell them", strempty(text));
         return -EINVAL;
+}
+
+const char *tool_pool_id(const Pool *p) {
+        return p->config->id ? p->config->id : p->name;
 }
 
 Pool *argument_pool(const McpRequest *q, const McpArguments *a, const char *name) {

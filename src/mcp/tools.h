@@ -91,6 +91,8 @@ void tool_failed(const McpReply *r, json_object *more, const char *code, const c
 void tool_no_memory(const McpReply *r);
 /* Answers unless the text is a job's id. */
 int argument_job(const McpRequest *q, const McpArguments *a, uint64_t *ret);
+/* What clients know it by: the id of a spawned pool, the name of one from a file. Either is taken, and the name always is. */
+const char *tool_pool_id(const Pool *p);
 Pool *argument_pool(const McpRequest *q, const McpArguments *a, const char *name);
 
 /* tools-run.c */

@@ -307,7 +307,7 @@ def each_tool_answers_as_its_schema_says():
         equal(m.tool('job_list', status='failed', pool_id='hot')['jobs'][0]['status'], 'failed')
         found = m.tool('pool_search_memory', query='NEEDLE')['results']
         equal([x['metadata']['job_id'] for x in found], [j['job_id']])
-        equal(found[0]['metadata']['pool_type'], 'hot')
+        equal(found[0]['metadata']['pool_type'], 'local')
         equal(m.tool('pool_search_memory', query='in no job at all')['results'], [])
         equal(m.tool('job_cancel', job_id=j['job_id'])['cancelled'], False)
         p = m.tool('pool_spawn', worker_type='zoo', name='more', min_workers=1, max_workers=2)
@@ -348,6 +348,13 @@ def pools_are_spawned_and_closed():
         m.note('notifications/resources/list_changed')
         equal(m.tool('pool_execute', pool_id=p['pool_id'], prompt='by id')['output'], 'by id')
         equal(m.tool('pool_execute', pool_id=p['name'], prompt='by name')['output'], 'by name')
+        row = [x for x in m.tool('pool_list')['pools'] if x['name'] == p['name']][0]
+        equal((row['pool_id'], row['pool_type'], row['tier']), (p['pool_id'], p['pool_type'], 'warm'))
+        both = m.tool('pool_monitor', pool_ids=[p['pool_id'], p['name'], p['pool_id']])
+        equal({k: v['metrics']['tasks_completed'] for k, v in both.items()}, {p['pool_id']: 2, p['name']: 2})
+        check(p['pool_id'] in m.tool('pool_monitor'))
+        equal(m.tool('pool_scale', pool_id=p['name'], target_workers=2)['pool_id'], p['pool_id'])
+        equal(len(m.tool('job_list', pool_id=p['pool_id'])['jobs']), 2)
         for bad, code in (({'worker_type': 'none'}, 'InvalidPool'), ({'worker_type': 'zoo', 'name': p['name']}, 'PoolExists'),
                           ({'worker_type': 'zoo', 'min_workers': 5, 'max_workers': 2}, 'InvalidPool'),
                           ({'worker_type': 'zoo', 'pool_type': 'x'}, 'InvalidPool')):
