@@ -2,8 +2,8 @@
 
 /*
  * A connection: lines in, lines out. A line above JsonMax= is passed over and told of; the connection goes on behind it. A client that does not read
- * is not read from any more when half of ClientBufferMax= waits for it, and disconnected at all of it, or of what waits within batches. While a re-exec waits for what is under
- * way, lines stay in the buffer, which the next image takes over.
+ * is not read from any more when half of ClientBufferMax= waits for it, and disconnected at all of it, or of what waits within batches. While a
+ * re-exec waits for what is under way, lines stay in the buffer, which the next image takes over.
  */
 
 #include <errno.h>
